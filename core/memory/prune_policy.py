@@ -1,0 +1,135 @@
+"""Which tokens of a chunk are stored, decided from cameras or by rule: the part of pruning without keys.
+
+The anchor, a chunk's first latent frame, stays whole. Of every other frame `keep` tokens stay, or as many in
+total when the budget is pooled over the chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from core.errors import InputError
+from core.memory.viewpoints import Viewpoints
+
+PruneRule = Literal["none", "key", "view", "random", "stride"]
+
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+"""Multiples of it modulo 1 fill an interval evenly at any count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """How a chunk is pruned when it is stored.
+
+    Attributes:
+        rule: none; key (least like the anchor, decided at run time by the storage); view (rays that add most
+            to what is kept); random and stride as controls.
+        keep_ratio: Share of the non-anchor tokens kept. Range: (0, 1].
+        pooled: One budget over the non-anchor frames instead of one per frame.
+        seed: Seed of `random`.
+        translation_weight: Radians that one trajectory unit between camera centres counts for in `view`.
+    """
+
+    rule: PruneRule = "none"
+    keep_ratio: float = 1.0
+    pooled: bool = False
+    seed: int = 0
+    translation_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in get_args(PruneRule):
+            raise InputError(
+                f"unknown pruning rule {self.rule!r}",
+                where="--prune",
+                hint=f"one of {', '.join(get_args(PruneRule))}",
+            )
+        if not 0 < self.keep_ratio <= 1:
+            raise InputError(
+                f"keep_ratio must lie in (0, 1], got {self.keep_ratio:g}",
+                where="--keep-ratio",
+                hint="0.25 halves a chunk; 1 turns pruning off",
+            )
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether the kept tokens are known only once the chunk's keys are."""
+        return self.rule == "key" and self.keep_ratio < 1
+
+    def kept_per_frame(self, tokens_per_frame: int) -> int:
+        """Tokens kept of a non-anchor frame, on average over the chunk if pooled."""
+        if self.rule == "none":
+            return tokens_per_frame
+        return min(tokens_per_frame, max(1, math.ceil(self.keep_ratio * tokens_per_frame)))
+
+    def kept_per_chunk(self, tokens_per_frame: int, chunk_frames: int) -> int:
+        """Tokens stored of a chunk."""
+        return tokens_per_frame + (chunk_frames - 1) * self.kept_per_frame(tokens_per_frame)
+
+
+def kept_tokens(pruning: Pruning, viewpoints: Viewpoints, chunk: int) -> Int64[np.ndarray, " kept"] | None:
+    """Token indices of a chunk that are stored, sorted, the anchor's included; None if keys must decide."""
+    if pruning.needs_keys:
+        return None
+    tokens, chunk_frames = viewpoints.tokens_per_frame, viewpoints.chunk_frames
+    keep = pruning.kept_per_frame(tokens)
+    if keep >= tokens or chunk_frames == 1:
+        return np.arange(viewpoints.tokens_per_chunk, dtype=np.int64)
+    if pruning.rule == "view":
+        others = _farthest(pruning, viewpoints, chunk, keep)
+    else:
+        rng = np.random.default_rng([pruning.seed, chunk])
+        groups, size = (1, chunk_frames - 1) if pruning.pooled else (chunk_frames - 1, 1)
+        picks = [
+            _pick(pruning.rule, size * tokens, size * keep, rng) + g * size * tokens for g in range(groups)
+        ]
+        others = np.concatenate(picks) + tokens
+    return np.concatenate([np.arange(tokens, dtype=np.int64), np.sort(others)])
+
+
+def _pick(rule: str, count: int, keep: int, rng: np.random.Generator) -> Int64[np.ndarray, " kept"]:
+    if rule == "random":
+        return rng.permutation(count)[:keep].astype(np.int64)
+    return (2 * np.arange(keep, dtype=np.int64) + 1) * count // (2 * keep)
+
+
+def _farthest(pruning: Pruning, viewpoints: Viewpoints, chunk: int, keep: int) -> Int64[np.ndarray, " kept"]:
+    """Take the ray farthest from all kept ones, again and again, within the budget per frame or per chunk."""
+    tokens, chunk_frames = viewpoints.tokens_per_frame, viewpoints.chunk_frames
+    origins, directions = viewpoints.rays(viewpoints.frames_of(chunk))
+    frame_of = np.repeat(np.arange(chunk_frames), tokens)
+    gaps = pruning.translation_weight * np.linalg.norm(origins[:, None] - origins[None], axis=-1)
+    flat = directions.reshape(-1, 3)
+    # Where many are equally far (a camera that holds still), an evenly spread order decides.
+    spread = np.argsort(np.arange(len(flat) - tokens) * GOLDEN_RATIO % 1.0, kind="stable") + tokens
+    away = np.full(len(flat), np.inf)
+    for kept in range(tokens):
+        away = np.minimum(away, _ray_distance(flat, kept) + gaps[frame_of, 0])
+    open_ = np.ones(len(flat), dtype=bool)
+    open_[:tokens] = False
+    left = np.full(chunk_frames, (chunk_frames - 1) * keep if pruning.pooled else keep)
+    chosen: list[int] = []
+    for _ in range((chunk_frames - 1) * keep):
+        best = int(spread[np.argmax(_ranked(away, open_)[spread])])
+        chosen.append(best)
+        open_[best] = False
+        left[frame_of[best]] -= 1
+        if not left[frame_of[best]]:
+            open_[frame_of == frame_of[best]] = False
+        away = np.minimum(away, _ray_distance(flat, best) + gaps[frame_of, frame_of[best]])
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def _ranked(
+    away: Float64[np.ndarray, " tokens"], open_: Bool[np.ndarray, " tokens"]
+) -> Float64[np.ndarray, " tokens"]:
+    """Distances without rounding noise; -1 where the token may not be taken."""
+    return np.where(open_, np.round(away, 6), -1.0)
+
+
+def _ray_distance(rays: Float64[np.ndarray, "tokens 3"], kept: int) -> Float64[np.ndarray, " tokens"]:
+    return np.asarray(np.arccos(np.clip(rays @ rays[kept], -1.0, 1.0)))

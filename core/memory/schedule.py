@@ -1,0 +1,161 @@
+"""What every chunk of the rollout retrieves, known before the rollout starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from core.errors import InputError
+from core.memory.layout import MemoryMode, WindowLayout
+from core.memory.overlap import OverlapSampling, OverlapTable, overlap_table
+from core.memory.selection import Selection
+from core.memory.strategies.base import Strategy
+from core.memory.viewpoints import Viewpoints
+
+HIT_OVERLAP = 0.5
+"""Share of the coming view that a past chunk must see for its absence to count as a miss."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScheduledChunk:
+    """What one chunk retrieves, and how good that choice is.
+
+    Attributes:
+        chunk: The coming chunk.
+        num_candidates: Past chunks it may choose from.
+        selections: What it retrieves, best first.
+        hits: Past chunks outside the native window that truly overlap the view and are retrieved, at least
+            in part.
+        misses: The same, not retrieved.
+        idle: Retrieved chunks that do not truly overlap the view.
+    """
+
+    chunk: int
+    num_candidates: int
+    selections: tuple[Selection, ...]
+    hits: int
+    misses: int
+    idle: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Schedule:
+    """Retrieval of the whole rollout.
+
+    Attributes:
+        strategy: Name of the strategy; None for a memory mode without retrieval.
+        hit_overlap: Overlap from which a past chunk counts as truly overlapping. Range: (0, 1].
+        chunks: One entry a chunk.
+    """
+
+    strategy: str | None
+    hit_overlap: float
+    chunks: tuple[ScheduledChunk, ...]
+
+    @property
+    def hits(self) -> int:
+        """Hits of all chunks."""
+        return sum(c.hits for c in self.chunks)
+
+    @property
+    def misses(self) -> int:
+        """Misses of all chunks."""
+        return sum(c.misses for c in self.chunks)
+
+    @property
+    def idle(self) -> int:
+        """Idle retrievals of all chunks."""
+        return sum(c.idle for c in self.chunks)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the retrieved chunks that truly overlap; None if nothing was retrieved."""
+        retrieved = self.hits + self.idle
+        return self.hits / retrieved if retrieved else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the truly overlapping chunks that were retrieved; None if there were none."""
+        relevant = self.hits + self.misses
+        return self.hits / relevant if relevant else None
+
+    @property
+    def revisiting_chunks(self) -> int:
+        """Chunks whose view was seen before, outside the native window."""
+        return sum(c.hits + c.misses > 0 for c in self.chunks)
+
+    @property
+    def recalled_chunks(self) -> int:
+        """Revisiting chunks that retrieve at least one chunk that saw the view."""
+        return sum(c.hits > 0 for c in self.chunks)
+
+
+def build_schedule(
+    viewpoints: Viewpoints,
+    layout: WindowLayout,
+    strategy: Strategy | None,
+    *,
+    hit_overlap: float = HIT_OVERLAP,
+    sampling: OverlapSampling | None = None,
+) -> Schedule:
+    """Let the strategy choose for every chunk, and compare with what truly overlaps.
+
+    Args:
+        viewpoints: Cameras of the rollout.
+        layout: The window; only mode worldkv retrieves.
+        strategy: Who chooses; not needed in the other modes.
+        hit_overlap: Overlap from which a past chunk counts as truly overlapping. Range: (0, 1].
+        sampling: Points on which the overlap is measured.
+    """
+    _check(viewpoints, layout, strategy, hit_overlap)
+    chooser = strategy if layout.mode is MemoryMode.WORLDKV else None
+    table = overlap_table(viewpoints, sampling or OverlapSampling())
+    chunks = tuple(
+        _schedule_chunk(viewpoints, layout, chooser, chunk, table, hit_overlap)
+        for chunk in range(layout.num_chunks)
+    )
+    return Schedule(strategy=chooser.name if chooser else None, hit_overlap=hit_overlap, chunks=chunks)
+
+
+def _schedule_chunk(
+    viewpoints: Viewpoints,
+    layout: WindowLayout,
+    strategy: Strategy | None,
+    chunk: int,
+    table: OverlapTable,
+    hit_overlap: float,
+) -> ScheduledChunk:
+    candidates, outside = layout.candidates(chunk), layout.outside(chunk)
+    selections: list[Selection] = []
+    if strategy and len(candidates):
+        selections = strategy.select(viewpoints, chunk, candidates, layout.retrieve_tokens)
+    overlap = table.overlaps(chunk, outside)
+    relevant = int((overlap >= hit_overlap).sum())
+    seen = [float(overlap[s.chunk - outside.start]) for s in selections]
+    hits = sum(o >= hit_overlap for o in seen)
+    return ScheduledChunk(
+        chunk=chunk,
+        num_candidates=len(candidates),
+        selections=tuple(replace(s, overlap=o) for s, o in zip(selections, seen, strict=True)),
+        hits=hits,
+        misses=relevant - hits,
+        idle=len(selections) - hits,
+    )
+
+
+def _check(
+    viewpoints: Viewpoints, layout: WindowLayout, strategy: Strategy | None, hit_overlap: float
+) -> None:
+    if (viewpoints.num_frames, viewpoints.chunk_frames, viewpoints.tokens_per_frame) != (
+        layout.num_frames,
+        layout.chunk_frames,
+        layout.tokens_per_frame,
+    ):
+        raise InputError(
+            f"the window is laid out for {layout.num_frames} frames of {layout.tokens_per_frame} tokens, "
+            f"the viewpoints have {viewpoints.num_frames} of {viewpoints.tokens_per_frame}",
+            where="window",
+        )
+    if layout.mode is MemoryMode.WORLDKV and strategy is None:
+        raise InputError("memory mode worldkv needs a retrieval strategy", where="--strategy")
+    if not 0 < hit_overlap <= 1:
+        raise InputError(f"hit_overlap must lie in (0, 1], got {hit_overlap:g}", where="--hit-overlap")
