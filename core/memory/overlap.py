@@ -81,7 +81,7 @@ def overlap_table(viewpoints: Viewpoints, sampling: OverlapSampling) -> OverlapT
 
 
 def _sample_points(
-    viewpoints: Viewpoints, sampling: OverlapSampling, centre: Float64[np.ndarray, "xyz"]
+    viewpoints: Viewpoints, sampling: OverlapSampling, centre: Float64[np.ndarray, " 3"]
 ) -> Float32[np.ndarray, "chunks 4 points"]:
     """Homogeneous world points: a grid of pixels of every frame at a few depths."""
     width, height = viewpoints.image_size
@@ -101,7 +101,7 @@ def _sample_points(
 
 
 def _side_planes(
-    viewpoints: Viewpoints, centre: Float64[np.ndarray, "xyz"]
+    viewpoints: Viewpoints, centre: Float64[np.ndarray, " 3"]
 ) -> Float32[np.ndarray, "4 chunks frames 4"]:
     """Left, right, top, bottom of every frustum; a point inside has no negative product.
 

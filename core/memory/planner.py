@@ -1,0 +1,213 @@
+"""From viewpoints to a plan: schedule, lifetimes, and a slot for every token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from core.errors import InputError
+from core.memory.footprint import Footprint
+from core.memory.layout import MemoryMode, WindowLayout
+from core.memory.lifetimes import Lifetimes, lifetimes
+from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.prune_policy import Pruning, kept_tokens
+from core.memory.schedule import HIT_OVERLAP, ScheduledChunk, build_schedule
+from core.memory.selection import Selection
+from core.memory.slots import PoolSlots, RegionSlots
+from core.memory.strategies.base import Strategy
+from core.memory.viewpoints import Viewpoints
+
+_NOTHING = np.empty(0, dtype=np.int64)
+
+
+def plan_memory(
+    viewpoints: Viewpoints,
+    *,
+    footprint: Footprint,
+    layout: WindowLayout,
+    strategy: Strategy | None = None,
+    pruning: Pruning | None = None,
+    keep_all: bool = False,
+    reinsert_all: bool = False,
+    hit_overlap: float = HIT_OVERLAP,
+) -> MemoryPlan:
+    """Plan the memory of a whole rollout.
+
+    Args:
+        viewpoints: Cameras of all latent frames.
+        footprint: Shapes and bytes of the model.
+        layout: The window.
+        strategy: Who chooses what is retrieved; needed in memory mode worldkv, unused in the others.
+        pruning: What is dropped from a chunk before it is stored; nothing by default.
+        keep_all: Store every chunk and free nothing, for extending the world later.
+        reinsert_all: Write every retrieved token anew for every chunk, in the order of the selections, for
+            position modes whose positions change from chunk to chunk.
+        hit_overlap: View overlap from which a past chunk counts as relevant. Range: (0, 1].
+    """
+    pruning = pruning or Pruning()
+    stored_per_chunk = pruning.kept_per_chunk(layout.tokens_per_frame, layout.chunk_frames)
+    _check(viewpoints, footprint, layout, strategy, pruning)
+    schedule = build_schedule(viewpoints, layout, strategy, hit_overlap=hit_overlap)
+    uses = lifetimes(schedule, layout.tokens_per_chunk)
+    bank = _Bank(viewpoints, uses, pruning=pruning, stored_per_chunk=stored_per_chunk, keep_all=keep_all)
+    region = RegionSlots()
+    steps = tuple(
+        _plan_step(scheduled, layout, bank, region, reinsert_all=reinsert_all)
+        for scheduled in schedule.chunks
+    )
+    return MemoryPlan(
+        footprint=footprint,
+        layout=layout,
+        schedule=schedule,
+        pruning=pruning,
+        keep_all=keep_all,
+        reinsert_all=reinsert_all,
+        steps=steps,
+        pool_tokens=bank.pool.size,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """Where the stored tokens of a chunk lie.
+
+    `ids` are token indices, or ranks among the stored tokens if keys decide; sorted either way.
+    """
+
+    ids: Int64[np.ndarray, " stored"]
+    pool: Int64[np.ndarray, " stored"]
+    last_use: Int32[np.ndarray, " stored"]
+
+    def places(self, selection: Selection) -> Int64[np.ndarray, " places"]:
+        """Which of the stored tokens a selection takes."""
+        if selection.tokens is None:
+            return np.arange(len(self.ids), dtype=np.int64)
+        return np.searchsorted(self.ids, selection.tokens).astype(np.int64)
+
+
+class _Bank:
+    """The bank as the plan sees it: which token lies in which pool slot."""
+
+    def __init__(
+        self,
+        viewpoints: Viewpoints,
+        uses: Lifetimes,
+        *,
+        pruning: Pruning,
+        stored_per_chunk: int,
+        keep_all: bool,
+    ) -> None:
+        self.pool = PoolSlots()
+        self._viewpoints = viewpoints
+        self._uses = uses
+        self._pruning = pruning
+        self._stored_per_chunk = stored_per_chunk
+        self._keep_all = keep_all
+        self._stored: dict[int, _Stored] = {}
+
+    def locate(self, selection: Selection) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+        """Labels (chunk * tokens_per_chunk + id) and pool slots of a selection."""
+        stored = self._stored[selection.chunk]
+        places = stored.places(selection)
+        return selection.chunk * self._uses.tokens_per_chunk + stored.ids[places], stored.pool[places]
+
+    def free_after(self, scheduled: ScheduledChunk) -> int:
+        """Free what this chunk retrieved for the last time; returns the number of tokens."""
+        if self._keep_all:
+            return 0
+        spent = [_NOTHING]
+        for selection in scheduled.selections:
+            stored = self._stored[selection.chunk]
+            places = stored.places(selection)
+            spent.append(stored.pool[places[stored.last_use[places] == scheduled.chunk]])
+        slots = np.concatenate(spent)
+        self.pool.give_back(slots)
+        return len(slots)
+
+    def store(self, chunk: int) -> tuple[Int64[np.ndarray, " n"] | None, Int64[np.ndarray, " n"]]:
+        """Store what will be asked for; returns its token indices (None if keys decide) and pool slots."""
+        asked = self._uses.asked_tokens(chunk)
+        if self._keep_all:
+            asked = None
+        if asked is not None and not len(asked):
+            return _NOTHING, _NOTHING
+        tokens = kept_tokens(self._pruning, self._viewpoints, chunk) if asked is None else asked
+        ids = np.arange(self._stored_per_chunk, dtype=np.int64) if tokens is None else tokens
+        # By keys, token indices are unknown; but then chunks come whole, and all their tokens end together.
+        last_use = self._uses.last_use(chunk)[ids]
+        stored = _Stored(ids, self.pool.take(len(ids)), last_use)
+        self._stored[chunk] = stored
+        return tokens, stored.pool
+
+
+def _plan_step(
+    scheduled: ScheduledChunk,
+    layout: WindowLayout,
+    bank: _Bank,
+    region: RegionSlots,
+    *,
+    reinsert_all: bool,
+) -> ChunkStep:
+    chunk = scheduled.chunk
+    located = [bank.locate(selection) for selection in scheduled.selections]
+    sources = np.concatenate([_NOTHING, *(labels for labels, _ in located)])
+    pool = np.concatenate([_NOTHING, *(slots for _, slots in located)])
+    update = region.update(sources, rewrite_all=reinsert_all)
+    freed = bank.free_after(scheduled)
+    store_tokens, store_pool = bank.store(chunk)
+    current, carried = layout.current(chunk), layout.carried_frames(chunk)
+    return ChunkStep(
+        chunk=chunk,
+        frames=current.start,
+        frame_slots=tuple(layout.frame_slot(frame) for frame in current),
+        native_slots=layout.visible_native_slots(chunk),
+        selections=scheduled.selections,
+        carried_frames=tuple(carried),
+        carry_slots=tuple(layout.frame_slot(frame) for frame in carried),
+        insert_slots=update.slots,
+        insert_pool=pool[update.wanted],
+        num_retrieved=len(sources),
+        retrieved_sources=sources[update.order],
+        retrieved_pool=pool[update.order],
+        store_tokens=store_tokens,
+        store_pool=store_pool,
+        freed_tokens=freed,
+        bank_tokens_live=bank.pool.live,
+        hits=scheduled.hits,
+        misses=scheduled.misses,
+        idle=scheduled.idle,
+    )
+
+
+def _check(
+    viewpoints: Viewpoints,
+    footprint: Footprint,
+    layout: WindowLayout,
+    strategy: Strategy | None,
+    pruning: Pruning,
+) -> None:
+    if footprint.grid != viewpoints.grid or footprint.chunk_frames != viewpoints.chunk_frames:
+        raise InputError(
+            f"the model has a token grid of {footprint.grid} and chunks of {footprint.chunk_frames} frames, "
+            f"the viewpoints {viewpoints.grid} and {viewpoints.chunk_frames}",
+            where="viewpoints",
+        )
+    if layout.mode is not MemoryMode.WORLDKV or strategy is None:
+        return
+    if not strategy.whole_chunks and pruning.rule != "none":
+        raise InputError(
+            f"strategy {strategy.name} picks the tokens itself, pruning by {pruning.rule} cannot apply",
+            where="--prune",
+            hint="use --prune none, or a strategy for whole chunks (pose, coverage)",
+        )
+    stored = pruning.kept_per_chunk(layout.tokens_per_frame, layout.chunk_frames)
+    needed = stored * (strategy.max_chunks or 0)
+    if needed > layout.retrieve_tokens:
+        raise InputError(
+            f"{strategy.max_chunks} retrieved chunks of {stored} tokens need {needed} tokens, "
+            f"the window has room for {layout.retrieve_tokens}",
+            where="--retrieve",
+            hint=f"retrieve {layout.retrieve_tokens // stored} chunks, or make room for {needed} tokens",
+        )

@@ -1,0 +1,109 @@
+"""One block of the causal Wan transformer.
+
+Shape suffixes: B batch, F latent frames, N tokens of a latent frame, S = F * N tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from core.models.wan.config import WanConfig
+from core.models.wan.layers import EPS, Attention, attention, layer_norm
+
+
+class SelfAttentionCache(Protocol):
+    """What a block's self-attention attends to: a cache, or a mask over a whole clip in training."""
+
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "batch tokens heads head_dim"],
+        k: Float[Tensor, "batch tokens heads head_dim"],
+        v: Float[Tensor, "batch tokens heads head_dim"],
+    ) -> Float[Tensor, "batch tokens heads head_dim"]:
+        """Attention of the current tokens. Queries and keys come before RoPE: positions are the cache's."""
+        ...
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of the text for one layer, computed once a rollout."""
+
+    k: Float[Tensor, "batch tokens heads head_dim"]
+    v: Float[Tensor, "batch tokens heads head_dim"]
+
+
+class CameraModulation(NamedTuple):
+    """What the camera does to the residual stream of one layer; the same in every pass of a chunk."""
+
+    scale: Float[Tensor, "batch frames tokens dim"]
+    shift: Float[Tensor, "batch frames tokens dim"]
+
+
+class WanBlock(nn.Module):
+    """adaLN-modulated self-attention, camera injection, text cross-attention and feed-forward.
+
+    Source: Wan Team 2025, arXiv:2503.20314 (block); LingBot-World-Fast (camera injection).
+    """
+
+    def __init__(self, config: WanConfig, layer: int) -> None:
+        super().__init__()
+        dim = config.dim
+        self.layer = layer
+        self.camera_injection = config.camera_injection
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+        self.self_attn = Attention(dim, config.num_heads)
+        if config.camera_injection != "none":
+            self.cam_injector_layer1 = nn.Linear(dim, dim)
+            self.cam_injector_layer2 = nn.Linear(dim, dim)
+            self.cam_scale_layer = nn.Linear(dim, dim)
+            self.cam_shift_layer = nn.Linear(dim, dim)
+        if config.text_dim:
+            self.norm3 = nn.LayerNorm(dim, eps=EPS)
+            self.cross_attn = Attention(dim, config.num_heads)
+        self.ffn = nn.Sequential(
+            nn.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, dim)
+        )
+
+    def camera_modulation(self, camera_BFND: Float[Tensor, "batch frames tokens dim"]) -> CameraModulation:
+        """Scale and shift that the embedded camera causes in this layer."""
+        inner = self.cam_injector_layer2(F.silu(self.cam_injector_layer1(camera_BFND)))
+        mixed = camera_BFND + inner
+        return CameraModulation(self.cam_scale_layer(mixed), self.cam_shift_layer(mixed))
+
+    def text_key_value(self, text: Float[Tensor, "batch tokens dim"]) -> KeyValue:
+        """Keys and values of the embedded text for this layer."""
+        return KeyValue(*self.cross_attn.key_value(text))
+
+    def forward(
+        self,
+        x_BFND: Float[Tensor, "batch frames tokens dim"],
+        time_BF6D: Float[Tensor, "batch #frames 6 dim"],
+        *,
+        cache: SelfAttentionCache,
+        camera: CameraModulation | None,
+        text: KeyValue | None,
+    ) -> Float[Tensor, "batch frames tokens dim"]:
+        """Run the block; the cache decides what the tokens attend to."""
+        # [batch, frames or 1, 1, dim] each, to broadcast over the tokens of a frame
+        mods = (self.modulation[:, None] + time_BF6D).unsqueeze(3).unbind(2)
+        shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = mods
+
+        if camera is not None and self.camera_injection == "before_attention":
+            x_BFND = (1 + camera.scale) * x_BFND + camera.shift
+        z = (layer_norm(x_BFND) * (1 + scale_attn) + shift_attn).flatten(1, 2)
+        mixed = self.self_attn.output(
+            cache.attend(self.layer, self.self_attn.query(z), *self.self_attn.key_value(z))
+        )
+        x_BFND = x_BFND + mixed.view_as(x_BFND) * gate_attn
+        if camera is not None and self.camera_injection == "after_attention":
+            x_BFND = (1 + camera.scale) * x_BFND + camera.shift
+        if text is not None:
+            query = self.cross_attn.query(self.norm3(x_BFND).flatten(1, 2))
+            x_BFND = x_BFND + self.cross_attn.output(attention(query, text.k, text.v)).view_as(x_BFND)
+        x_BFND = x_BFND + self.ffn(layer_norm(x_BFND) * (1 + scale_ffn) + shift_ffn) * gate_ffn
+        return x_BFND

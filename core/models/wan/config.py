@@ -1,0 +1,60 @@
+"""What distinguishes one causal Wan network from another: numbers, no code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import ModelFilesError
+
+CameraInjection = Literal["none", "after_attention", "before_attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WanConfig:
+    """Shape of a causal Wan diffusion transformer.
+
+    Attributes:
+        dim: Width of the residual stream.
+        ffn_dim: Hidden width of the feed-forward layers.
+        num_heads: Attention heads; `dim` is a multiple.
+        num_layers: Transformer blocks.
+        in_channels: Latent channels plus condition channels of the input.
+        out_channels: Latent channels of the predicted flow.
+        freq_dim: Width of the sinusoidal time embedding; even.
+        text_dim: Width of the text encoder's tokens; 0 turns text cross-attention off.
+        text_tokens: Length to which the text is padded with zero rows before it is embedded.
+        camera_features: Camera features of one token (all pixels or cells of its patch); 0 for none.
+        camera_injection: Where a block adds the camera. LingBot does so after self-attention; before it, the
+            first layer's queries and keys already know their viewing rays.
+    """
+
+    dim: int
+    ffn_dim: int
+    num_heads: int
+    num_layers: int
+    in_channels: int
+    out_channels: int
+    freq_dim: int = 256
+    text_dim: int = 0
+    text_tokens: int = 512
+    camera_features: int = 0
+    camera_injection: CameraInjection = "none"
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise ModelFilesError(
+                f"width {self.dim} does not split into {self.num_heads} heads of even size",
+                where="network configuration",
+            )
+        if (self.camera_features > 0) != (self.camera_injection != "none"):
+            raise ModelFilesError(
+                f"camera_features is {self.camera_features} but camera_injection is {self.camera_injection}",
+                where="network configuration",
+                hint="a camera needs both, no camera needs neither",
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.dim // self.num_heads

@@ -1,0 +1,132 @@
+"""The causal Wan diffusion transformer: one forward for training, for every memory mode and every model.
+
+Shape suffixes: B batch, C channels, F latent frames, h w latent cells, N tokens of a latent frame, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from core.models.wan.block import CameraModulation, KeyValue, SelfAttentionCache, WanBlock
+from core.models.wan.config import WanConfig
+from core.models.wan.layers import layer_norm, sinusoid
+
+PATCH = 2  # latent cells a token spans, in rows and in columns
+
+
+def fold_patches(x: Float[Tensor, "batch channels frames h w"]) -> Float[Tensor, "batch frames tokens features"]:
+    """Each 1x2x2 patch as one token with features in (channel, dy, dx) order."""
+    b, c, f, h, w = x.shape
+    x = x.view(b, c, f, h // PATCH, PATCH, w // PATCH, PATCH)
+    return x.permute(0, 2, 3, 5, 1, 4, 6).reshape(b, f, (h // PATCH) * (w // PATCH), c * PATCH * PATCH)
+
+
+class TimeHead(nn.Module):
+    """Final modulated norm and projection to the pixels of a patch."""
+
+    def __init__(self, dim: int, out_features: int) -> None:
+        super().__init__()
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+        self.head = nn.Linear(dim, out_features)
+
+    def forward(
+        self, x_BFND: Float[Tensor, "batch frames tokens dim"], time_BFD: Float[Tensor, "batch #frames dim"]
+    ) -> Float[Tensor, "batch frames tokens features"]:
+        """Predict the features (dy, dx, channel) of each token's patch."""
+        shift, scale = (self.modulation[:, None] + time_BFD[:, :, None]).unsqueeze(3).unbind(2)
+        return self.head(layer_norm(x_BFND) * (1 + scale) + shift)  # type: ignore[no-any-return]
+
+
+class WanNetwork(nn.Module):
+    """Causal Wan transformer over a cache handed in.
+
+    Attribute names equal the tensor names of the upstream checkpoints, so weights load without a rename table.
+    """
+
+    def __init__(self, config: WanConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.patch_embedding = nn.Conv3d(config.in_channels, dim, (1, PATCH, PATCH), (1, PATCH, PATCH))
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        if config.text_dim:
+            self.text_embedding = nn.Sequential(
+                nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+            )
+        if config.camera_features:
+            self.patch_embedding_wancamctrl = nn.Linear(config.camera_features, dim)
+            self.c2ws_hidden_states_layer1 = nn.Linear(dim, dim)
+            self.c2ws_hidden_states_layer2 = nn.Linear(dim, dim)
+        self.blocks = nn.ModuleList(WanBlock(config, layer) for layer in range(config.num_layers))
+        self.head = TimeHead(dim, config.out_channels * PATCH * PATCH)
+
+    def embed_text(self, context: Float[Tensor, "batch valid text_dim"]) -> list[KeyValue]:
+        """Keys and values of the prompt for every layer, computed once a rollout.
+
+        Padding rows are zero before the embedding and stay as keys: the model was trained so.
+        """
+        padded = F.pad(context, (0, 0, 0, self.config.text_tokens - context.shape[1]))
+        text = self.text_embedding(padded)
+        return [block.text_key_value(text) for block in self._blocks()]
+
+    def embed_camera(
+        self, features: Float[Tensor, "batch frames tokens features"]
+    ) -> Float[Tensor, "batch frames tokens dim"]:
+        """Camera tokens from the folded camera features of each patch."""
+        p0 = self.patch_embedding_wancamctrl(features)
+        return p0 + self.c2ws_hidden_states_layer2(F.silu(self.c2ws_hidden_states_layer1(p0)))  # type: ignore[no-any-return]
+
+    def camera_modulations(
+        self, features: Float[Tensor, "batch frames tokens features"]
+    ) -> list[CameraModulation]:
+        """What the camera does in every layer. It is the same in every pass of a chunk: compute it once."""
+        camera = self.embed_camera(features)
+        return [block.camera_modulation(camera) for block in self._blocks()]
+
+    def forward(
+        self,
+        latents_BCFhw: Float[Tensor, "batch channels frames h w"],
+        timestep_BF: Float[Tensor, "batch #frames"],
+        *,
+        cache: SelfAttentionCache,
+        camera: Sequence[CameraModulation] | None = None,
+        text: Sequence[KeyValue] | None = None,
+    ) -> Float[Tensor, "batch out frames h w"]:
+        """Predict the flow (noise minus clean latents).
+
+        Args:
+            latents_BCFhw: Noisy latents and condition channels.
+            timestep_BF: Noise level times 1000, one for all frames or one a frame.
+            cache: Attends on behalf of every layer's self-attention.
+            camera: Per layer, from `camera_modulations`.
+            text: Per layer, from `embed_text`.
+        """
+        weight = self.patch_embedding.weight.flatten(1)
+        x = F.linear(fold_patches(latents_BCFhw), weight, self.patch_embedding.bias)
+        time_BFD = self.time_embedding(sinusoid(timestep_BF, self.config.freq_dim).to(weight.dtype))
+        time_BF6D = self.time_projection(time_BFD).unflatten(-1, (6, -1))
+        for i, block in enumerate(self.blocks):
+            x = block(
+                x,
+                time_BF6D,
+                cache=cache,
+                camera=camera[i] if camera is not None else None,
+                text=text[i] if text is not None else None,
+            )
+        return self._unfold(self.head(x, time_BFD), latents_BCFhw.shape[-2:])
+
+    def _unfold(self, tokens: Tensor, size: torch.Size) -> Tensor:
+        b, f = tokens.shape[:2]
+        h, w = size[0] // PATCH, size[1] // PATCH
+        x = tokens.view(b, f, h, w, PATCH, PATCH, self.config.out_channels)
+        return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(b, -1, f, h * PATCH, w * PATCH)
+
+    def _blocks(self) -> list[WanBlock]:
+        return cast("list[WanBlock]", list(self.blocks))
