@@ -1,0 +1,1 @@
+"""Motion strings that the field already uses."""
