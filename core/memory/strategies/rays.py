@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from core.errors import InputError
 from core.memory.selection import Selection
@@ -21,7 +21,7 @@ FIRST_RANKS = 8
 SPARE_FRAMES = 3
 """Frames beyond those needed, so that float32 rounding in the search does not change the result."""
 
-BLOCK_PAIRS = 1 << 20
+BLOCK_PAIRS = 1 << 17
 """Pairs of query and stored token compared at once: bounds the working memory."""
 
 USELESS = np.iinfo(np.int64).max
@@ -93,42 +93,40 @@ class Rays:
         ranks = FIRST_RANKS
         while True:
             keys = search.nearest(ranks)
-            levels, tokens = search.decode(_take(keys, budget_tokens, search.num_tokens))
-            if len(tokens) == budget_tokens or keys.shape[1] < ranks or keys[:, -1].min() == USELESS:
-                return _group(levels, tokens, viewpoints.tokens_per_chunk)
+            taken = _take(keys, budget_tokens, search.num_tokens)
+            if len(taken) == budget_tokens or keys.shape[1] < ranks or keys[:, -1].min() == USELESS:
+                return _group(*search.decode(taken), viewpoints.tokens_per_chunk)
             ranks *= 2
 
 
 class _Search:
     """Distances from the tokens of one coming chunk to those of its candidate frames.
 
-    Tokens are ordered by a key: level * num_tokens + place in the order of age. The n nearest tokens of a
-    query lie in the n frames whose own nearest tokens come first, so only these are compared in full.
+    Keys sort by level, then by age: level * count + place in the order of age. The n nearest tokens of a
+    query lie in the n frames whose own nearest tokens come first, so only these frames are compared in full;
+    and frames that even by their viewing cones are too far are not looked at.
     """
 
     def __init__(
         self, rays: Rays, viewpoints: Viewpoints, chunk: int, frames: Int64[np.ndarray, " frames"]
     ) -> None:
+        coming = np.asarray(viewpoints.frames_of(chunk), dtype=np.int64)
         self._rays = rays
         self._table = _ray_table(viewpoints)
         self._tokens = viewpoints.tokens_per_frame
-        self._queries = np.repeat(viewpoints.frames_of(chunk), self._tokens)
-        query_frames = np.asarray(viewpoints.frames_of(chunk), dtype=np.int64)
-        self._directions = self._table.directions[query_frames].reshape(-1, 3)
-        self._level = rays.tolerance * viewpoints.token_pitch_rad
+        self._level_rad = rays.tolerance * viewpoints.token_pitch_rad
+        self._directions = self._table.directions[coming].reshape(-1, 3)
         # From here on, frames in the order in which they win ties.
         self._frames = frames if rays.order == "older" else frames[::-1]
-        self._gaps = rays.translation_weight * self._table.gaps(query_frames, self._frames)
-        self._bounds = self._gaps + self._table.angle_bounds(query_frames, self._frames)
+        gaps = rays.translation_weight * self._table.gaps(coming, self._frames)
+        bounds = (gaps + self._table.angle_bounds(coming, self._frames)).min(axis=1)
         if rays.max_distance is not None:
-            near = self._bounds.min(axis=0) <= rays.max_distance
-            self._frames, self._gaps, self._bounds = (
-                self._frames[near],
-                self._gaps[:, near],
-                self._bounds[:, near],
-            )
-        self._frame_keys: Int64[np.ndarray, "queries searched"] | None = None
-        self._searched = 0
+            near = bounds <= rays.max_distance
+            self._frames, gaps, bounds = self._frames[near], gaps[near], bounds[near]
+        self._gaps = np.repeat(gaps, self._tokens, axis=1)
+        self._bound_levels = self._levels(bounds)
+        self._searched = np.zeros(len(self._frames), dtype=bool)
+        self._frame_keys = np.empty((len(self._directions), 0), dtype=np.int64)
 
     @property
     def num_tokens(self) -> int:
@@ -137,13 +135,11 @@ class _Search:
 
     def nearest(self, ranks: int) -> Int64[np.ndarray, "queries ranks"]:
         """Keys of the nearest tokens of every query, ascending; fewer than asked if there are no more."""
-        ranks = min(ranks, self.num_tokens)
         count = min(ranks + SPARE_FRAMES, len(self._frames))
         if not count:
-            return np.empty((len(self._queries), 0), dtype=np.int64)
-        frames = self._nearest_frames(count)
-        keys = np.sort(self._token_keys(frames), axis=1)
-        return keys[:, :ranks]
+            return np.empty((len(self._directions), 0), dtype=np.int64)
+        keys = self._token_keys(self._nearest_frames(count))
+        return np.sort(keys, axis=1)[:, :ranks]
 
     def decode(
         self, keys: Int64[np.ndarray, " taken"]
@@ -151,8 +147,117 @@ class _Search:
         """Distances, rounded to levels, and tokens (frame * tokens_per_frame + token) of keys."""
         level, place = np.divmod(keys, max(self.num_tokens, 1))
         frame, token = np.divmod(place, self._tokens)
-        return level * self._level, self._frames[frame] * self._tokens + token
+        return level * self._level_rad, self._frames[frame] * self._tokens + token
 
     def _nearest_frames(self, count: int) -> Int64[np.ndarray, "queries count"]:
-        """For every query the frames whose nearest tokens come first, as places in the tie order."""
-        return np.asarray(0)
+        """For every query the frames whose nearest tokens come first, as places in the order of age."""
+        if not self._searched.any():
+            self._search(self._bound_levels <= round(1 / self._rays.tolerance))
+        keys = self._frame_keys
+        enough = keys.shape[1] >= count
+        worst = int(np.partition(keys, count - 1, axis=1)[:, count - 1].max()) if enough else USELESS
+        self._search(~self._searched & (self._bound_levels <= worst // len(self._frames)))
+        nearest = np.partition(self._frame_keys, count - 1, axis=1)[:, :count]
+        return np.asarray(nearest % len(self._frames))
+
+    def _search(self, wanted: Bool[np.ndarray, " frames"]) -> None:
+        """Find the nearest token of each query in more frames."""
+        places = np.flatnonzero(wanted)
+        if not len(places):
+            return
+        queries = np.ascontiguousarray(self._directions.T, dtype=np.float32)
+        block = max(1, BLOCK_PAIRS // (self._tokens * queries.shape[1]))
+        cosines = np.empty((len(places), queries.shape[1]), dtype=np.float32)
+        for start in range(0, len(places), block):
+            stored = self._table.coarse[self._frames[places[start : start + block]]]
+            pairs = (stored.reshape(-1, 3) @ queries).reshape(len(stored), self._tokens, -1)
+            pairs.max(axis=1, out=cosines[start : start + block])
+        distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + self._gaps[places]
+        keys = self._levels(distances) * len(self._frames) + places[:, None]
+        self._frame_keys = np.concatenate([self._frame_keys, keys.T], axis=1)
+        self._searched |= wanted
+
+    def _token_keys(
+        self, frames: Int64[np.ndarray, "queries count"]
+    ) -> Int64[np.ndarray, "queries count*tokens"]:
+        """Keys of all tokens of a few frames for each query."""
+        stored = self._table.directions[self._frames[frames]]
+        cosines = np.einsum("qftc,qc->qft", stored, self._directions)
+        gaps = np.take_along_axis(self._gaps, frames.T, axis=0).T
+        distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + gaps[..., None]
+        places = frames[..., None] * self._tokens + np.arange(self._tokens)
+        keys = self._levels(distances) * self.num_tokens + places
+        if self._rays.max_distance is not None:
+            keys[distances > self._rays.max_distance] = USELESS
+        return keys.reshape(len(keys), -1)
+
+    def _levels(self, distances: Float[np.ndarray, ...]) -> Int64[np.ndarray, ...]:
+        return np.asarray(np.floor(distances / self._level_rad + LEVEL_OFFSET), dtype=np.int64)
+
+
+def _take(
+    keys: Int64[np.ndarray, "queries ranks"], budget_tokens: int, num_tokens: int
+) -> Int64[np.ndarray, " taken"]:
+    """Keys of the distinct tokens taken: rank by rank, each rank by key, until the budget is full."""
+    ranks = keys.shape[1]
+    by_rank = np.sort(keys.T, axis=1).reshape(-1)
+    by_rank = by_rank[by_rank != USELESS]
+    if not ranks or not len(by_rank):
+        return by_rank
+    _, first = np.unique(by_rank % num_tokens, return_index=True)
+    return np.asarray(by_rank[np.sort(first)[:budget_tokens]])
+
+
+def _group(
+    distances: Float64[np.ndarray, " taken"], tokens: Int64[np.ndarray, " taken"], tokens_per_chunk: int
+) -> list[Selection]:
+    """One selection a chunk, in the order in which the chunks were first taken from."""
+    chunks, within = np.divmod(tokens, tokens_per_chunk)
+    found, first = np.unique(chunks, return_index=True)
+    return [
+        Selection(int(c), np.sort(within[chunks == c]), float(distances[chunks == c].mean()))
+        for c in found[np.argsort(first)]
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _RayTable:
+    """Rays of all frames of a rollout.
+
+    `cones` is the angle around the optical axis that holds all rays of a frame.
+    """
+
+    directions: Float64[np.ndarray, "frames tokens 3"]
+    coarse: Float32[np.ndarray, "frames tokens 3"]
+    positions: Float64[np.ndarray, "frames 3"]
+    axes: Float64[np.ndarray, "frames 3"]
+    cones: Float64[np.ndarray, " frames"]
+
+    def gaps(
+        self, coming: Int64[np.ndarray, " m"], frames: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, "n m"]:
+        """Distances between camera centres, in trajectory units."""
+        return np.asarray(np.linalg.norm(self.positions[frames][:, None] - self.positions[coming], axis=-1))
+
+    def angle_bounds(
+        self, coming: Int64[np.ndarray, " m"], frames: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, "n m"]:
+        """Angles that no two rays of the frames can undercut, in radians."""
+        between = np.arccos(np.clip(self.axes[frames] @ self.axes[coming].T, -1.0, 1.0))
+        return np.asarray(np.maximum(0.0, between - self.cones[frames][:, None] - self.cones[coming]))
+
+
+@lru_cache(maxsize=2)
+def _ray_table(viewpoints: Viewpoints) -> _RayTable:
+    positions, directions = viewpoints.rays(range(viewpoints.num_frames))
+    axes = viewpoints.forwards
+    cosines = np.einsum("ftc,fc->ft", directions, axes).min(axis=1)
+    return _RayTable(
+        directions, directions.astype(np.float32), positions, axes, np.arccos(np.clip(cosines, -1.0, 1.0))
+    )
+
+
+def _frames_of(
+    chunks: Int64[np.ndarray, " chunks"], chunk_frames: int
+) -> Int64[np.ndarray, " chunks*chunk_frames"]:
+    return np.asarray(chunks[:, None] * chunk_frames + np.arange(chunk_frames)).reshape(-1)
