@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -37,14 +38,15 @@ class RunningTotals:
     """Totals of the chunks seen so far, in constant memory."""
 
     def __init__(self) -> None:
-        self._sums = dict.fromkeys(
-            ("chunks", "frames", "warm_up_chunks", "warm_up_frames", "retrieved", "hits", "misses", "idle"), 0
-        ) | dict.fromkeys(("tokens_kept", "tokens_dropped"), 0)
-        self._peaks = dict.fromkeys(
-            ("max_window_tokens", "peak_bank_bytes", "peak_device_bytes", "peak_host_bytes"), 0
-        )
+        self._sums = Counter[str]()
+        self._peaks = Counter[str]()
         self._wall_ms = self._warm_up_ms = 0.0
         self._stage_ms = dict.fromkeys(_STAGES, 0.0)
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks counted so far."""
+        return self._sums["chunks"]
 
     def add(self, record: ChunkRecord) -> None:
         """Count one more chunk."""
@@ -58,12 +60,10 @@ class RunningTotals:
         else:
             for stage in _STAGES:
                 self._stage_ms[stage] += getattr(record.ms, stage)
-        for key, count in counts.items():
-            self._sums[key] += count
+        self._sums.update(counts)
         peaks = {"max_window_tokens": record.window_tokens, "peak_bank_bytes": record.bank_bytes.total}
         peaks |= {"peak_device_bytes": record.device_bytes, "peak_host_bytes": record.host_bytes}
-        for key, peak in peaks.items():
-            self._peaks[key] = max(self._peaks[key], peak)
+        self._peaks |= Counter(peaks)  # the larger of the two, key by key
 
     def totals(self) -> Totals:
         """The totals as run.json has them."""
@@ -108,8 +108,7 @@ class ChunkLog:
         Raises:
             OutputError: The disk is full, for example.
         """
-        warm_up = self._totals.totals().chunks < self._warm_up_chunks
-        record = record.model_copy(update={"warm_up": warm_up})
+        record = record.model_copy(update={"warm_up": self._totals.num_chunks < self._warm_up_chunks})
         try:
             self._file.write(record.model_dump_json().encode() + b"\n")
         except OSError as error:

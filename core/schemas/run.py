@@ -1,4 +1,4 @@
-"""The contents of run.json and chunks.jsonl, version 1. `run.schema.json` beside this file is made from it."""
+"""The contents of run.json and chunks.jsonl, version 1; `run.schema.json` is made from them."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class RetrievedChunk(_Record):
     chunk: Count
     tokens: Count = Field(description="Tokens of it in the window, per layer.")
     tier: Tier = Field(description="Where its keys and values were before.")
-    score: float | None = Field(None, description="The strategy's distance; lower is better.")
-    overlap: Share | None = Field(None, description="Share of the coming chunk's view that it sees.")
+    score: float | None = Field(default=None, description="The strategy's distance; lower is better.")
+    overlap: Share | None = Field(default=None, description="Share of the coming chunk's view that it sees.")
 
 
 class StageMs(_Record):
     """Milliseconds of each stage of a chunk."""
 
-    retrieve: Milliseconds = Field(0.0, description="Bank to window.")
-    denoise: Milliseconds = Field(0.0, description="The sampler's steps.")
-    commit: Milliseconds = Field(0.0, description="Clean pass, pruning and storing in the bank.")
-    decode: Milliseconds = Field(0.0, description="Latents to frames.")
-    write: Milliseconds = Field(0.0, description="Frames to the MP4, log and snapshot.")
+    retrieve: Milliseconds = Field(default=0.0, description="Bank to window.")
+    denoise: Milliseconds = Field(default=0.0, description="The sampler's steps.")
+    commit: Milliseconds = Field(default=0.0, description="Clean pass, pruning and storing in the bank.")
+    decode: Milliseconds = Field(default=0.0, description="Latents to frames.")
+    write: Milliseconds = Field(default=0.0, description="Frames to the MP4, log and snapshot.")
 
 
 class TierBytes(_Record):
@@ -68,20 +68,24 @@ class ChunkRecord(_Record):
     chunk: Count
     first_frame: Count = Field(description="Its first video frame.")
     num_frames: Annotated[int, Field(ge=1)] = Field(description="Its video frames.")
-    warm_up: bool = Field(False, description="One of the first chunks, left out of rates and means.")
+    warm_up: bool = Field(default=False, description="One of the first chunks, left out of rates and means.")
     retrieved: tuple[RetrievedChunk, ...] = ()
-    hits: Count = Field(0, description="Past chunks that overlap the view and are in the window.")
-    misses: Count = Field(0, description="Past chunks that overlap the view and are not in the window.")
-    idle: Count = Field(0, description="Retrieved chunks that do not overlap the view.")
-    tokens_kept: Count = Field(0, description="Tokens of this chunk stored in the bank, per layer.")
-    tokens_dropped: Count = Field(0, description="Tokens of this chunk not stored, per layer.")
-    window_tokens: Count = Field(0, description="Keys that the chunk attended to, its own included.")
+    hits: Count = Field(default=0, description="Past chunks that overlap the view and are in the window.")
+    misses: Count = Field(
+        default=0, description="Past chunks that overlap the view and are not in the window."
+    )
+    idle: Count = Field(default=0, description="Retrieved chunks that do not overlap the view.")
+    tokens_kept: Count = Field(default=0, description="Tokens of this chunk stored in the bank, per layer.")
+    tokens_dropped: Count = Field(default=0, description="Tokens of this chunk not stored, per layer.")
+    window_tokens: Count = Field(default=0, description="Keys that the chunk attended to, its own included.")
     ms: StageMs = StageMs()
-    wall_ms: Milliseconds = Field(0.0, description="End to end, from the previous chunk's end.")
-    bank_chunks: Count = Field(0, description="Chunks in the bank afterwards.")
+    wall_ms: Milliseconds = Field(default=0.0, description="End to end, from the previous chunk's end.")
+    bank_chunks: Count = Field(default=0, description="Chunks in the bank afterwards.")
     bank_bytes: TierBytes = TierBytes()
-    device_bytes: Count = Field(0, description="Device memory of the process, peak of the chunk.")
-    host_bytes: Count = Field(0, description="Resident host memory of the process, at the chunk's end.")
+    device_bytes: Count = Field(default=0, description="Device memory of the process, peak of the chunk.")
+    host_bytes: Count = Field(
+        default=0, description="Resident host memory of the process, at the chunk's end."
+    )
 
     @computed_field(description="Video frames per second, end to end.")  # type: ignore[prop-decorator]
     @property
@@ -100,13 +104,17 @@ class Totals(_Record):
     """Sums over all chunks; rates and means leave the warm-up out."""
 
     chunks: Count = 0
-    frames: Count = Field(0, description="Video frames.")
-    wall_s: float = Field(0.0, ge=0)
+    frames: Count = Field(default=0, description="Video frames.")
+    wall_s: float = Field(default=0.0, ge=0)
     warm_up_chunks: Count = 0
     warm_up_frames: Count = 0
-    warm_up_s: float = Field(0.0, ge=0)
-    mean_ms: StageMs = Field(StageMs(), description="Mean of each stage; no chunk after the warm-up: zeros.")
-    retrieved: Count = Field(0, description="Chunks retrieved, counted once for every chunk that got them.")
+    warm_up_s: float = Field(default=0.0, ge=0)
+    mean_ms: StageMs = Field(
+        default=StageMs(), description="Mean of each stage; no chunk after the warm-up: zeros."
+    )
+    retrieved: Count = Field(
+        default=0, description="Chunks retrieved, counted once for every chunk that got them."
+    )
     hits: Count = 0
     misses: Count = 0
     idle: Count = 0
@@ -163,9 +171,9 @@ class Device(_Record):
     """What it ran on."""
 
     name: str = Field(description='For example "cpu" or "cuda:0".')
-    model: str = Field("", description="The hardware's own name.")
+    model: str = Field(default="", description="The hardware's own name.")
     total_bytes: Count | None = None
-    threads: Count | None = Field(None, description="Threads of the CPU that torch used.")
+    threads: Count | None = Field(default=None, description="Threads of the CPU that torch used.")
 
 
 class VideoFile(_Record):
@@ -199,12 +207,14 @@ class RunSummary(_Record):
     finished_at: datetime | None = None
     seed: int
     config: dict[str, Any] = Field(description="The resolved configuration, every key.")
-    config_sources: dict[str, str] = Field({}, description="Where each key that is no default came from.")
-    inputs: dict[str, InputFile] = Field({}, description="Hashes of the files that went in.")
+    config_sources: dict[str, str] = Field(
+        default={}, description="Where each key that is no default came from."
+    )
+    inputs: dict[str, InputFile] = Field(default={}, description="Hashes of the files that went in.")
     versions: dict[str, str] = {}
     device: Device | None = None
     dtype: str = ""
-    plan: dict[str, Any] = Field({}, description="The memory plan's own summary.")
+    plan: dict[str, Any] = Field(default={}, description="The memory plan's own summary.")
     video: VideoFile | None = None
     failure: Failure | None = None
     totals: Totals = Totals()
