@@ -1,7 +1,8 @@
 """Keyboard and mouse from a camera path, and a camera path from keyboard and mouse.
 
-Keyboard columns are W, S, A, D (forward, back, left, right; the order of Matrix-Game-2.0's universal mode), mouse
-columns are pitch and yaw in mouse units, up and right positive. The action at frame n moves frame n to n + 1.
+Keyboard columns are W, S, A, D (forward, back, left, right; the order of Matrix-Game-2.0's universal mode),
+mouse columns are pitch and yaw in mouse units, up and right positive. The action at frame n moves frame n to
+n + 1.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def integrate_actions(
     keyboard: Float32[np.ndarray, "steps 4"],
     mouse: Float32[np.ndarray, "steps 2"],
     *,
-    position: Float64[np.ndarray, "3"],
-    angles_deg: Float64[np.ndarray, "3"],
+    position: Float64[np.ndarray, " 3"],
+    angles_deg: Float64[np.ndarray, " 3"],
     gains: Gains,
 ) -> tuple[Float64[np.ndarray, "steps 3"], Float64[np.ndarray, "steps 3"]]:
     """Dead reckoning: the positions and angles after each action.
@@ -69,8 +70,8 @@ def actions_from_path(
 ) -> tuple[Float32[np.ndarray, "frames 4"], Float32[np.ndarray, "frames 2"]]:
     """The actions that follow a camera path best: the inverse of `integrate_actions`.
 
-    The mouse is exact. Keys have one speed and eight directions: those nearest to the motion are held while the
-    camera moves. Climbing has no key. The last frame has no action, as no frame follows it.
+    The mouse is exact. Keys have one speed and eight directions: those nearest to the motion are held while
+    the camera moves. Climbing has no key. The last frame has no action, as no frame follows it.
     """
     keyboard = np.zeros((len(position), 4), np.float32)
     mouse = np.zeros((len(position), 2), np.float32)

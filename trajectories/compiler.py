@@ -89,7 +89,7 @@ def _defaults(file: TrajectoryFile) -> Defaults:
     )
 
 
-def _intrinsics(camera: Camera) -> Float64[np.ndarray, "4"]:
+def _intrinsics(camera: Camera) -> Float64[np.ndarray, " 4"]:
     if camera.intrinsics is not None:
         lens = camera.intrinsics
         return np.array([lens.fx_px, lens.fy_px, lens.cx_px, lens.cy_px], dtype=np.float64)

@@ -2,7 +2,7 @@
 
     TrajectoryError        exit 2
     |-- SourceError        no such trajectory, or the file cannot be read: missing, binary, too large
-    |-- YamlError          the text is not the YAML that we accept: syntax, duplicate keys, aliases out of hand
+    |-- YamlError          not the YAML that we accept: syntax, duplicate keys, aliases out of hand
     |-- SchemaError        a key is unknown, missing, or holds the wrong kind of value
     `-- MotionError        the keys are right but the motion is not: unknown mark, too many frames, no frames
 

@@ -1,7 +1,7 @@
 """Rotations, poses and revisits: numpy only, vectorised over frames.
 
-Angles are (yaw, pitch, roll) in degrees with R = Ry(yaw) Rx(pitch) Rz(roll): yaw turns right about the world's
-vertical, pitch looks up, roll tilts clockwise. Positions are in world units.
+Angles are (yaw, pitch, roll) in degrees with R = Ry(yaw) Rx(pitch) Rz(roll): yaw turns right about the
+world's vertical, pitch looks up, roll tilts clockwise. Positions are in world units.
 """
 
 from __future__ import annotations
@@ -101,13 +101,13 @@ def angle_between_deg(
     return angle
 
 
-def step_lengths(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarray, "steps"]:
+def step_lengths(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarray, " steps"]:
     """Distance travelled from each frame to the next, world units."""
-    length: Float64[np.ndarray, "steps"] = np.linalg.norm(np.diff(c2w[:, :3, 3], axis=0), axis=-1)
+    length: Float64[np.ndarray, " steps"] = np.linalg.norm(np.diff(c2w[:, :3, 3], axis=0), axis=-1)
     return length
 
 
-def step_turns_deg(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarray, "steps"]:
+def step_turns_deg(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarray, " steps"]:
     """Angle turned from each frame to the next, degrees."""
     return angle_between_deg(c2w[:-1, :3, :3], c2w[1:, :3, :3])
 
@@ -146,10 +146,10 @@ def revisits(
 ) -> list[Revisit]:
     """Find the frames that return to an earlier viewpoint.
 
-    The distance of two viewpoints is |dt| + angle / pi (world units plus half turns). A frame is a revisit if an
-    earlier frame, at least `min_gap_frames` before, lies within `max_distance` and the camera has been farther
-    away in between (standing still is no revisit). Of several earlier visits the first counts, and of that visit
-    the nearest frame. Takes time quadratic in frames, but bounded memory.
+    The distance of two viewpoints is |dt| + angle / pi (world units plus half turns). A frame is a revisit if
+    an earlier frame, at least `min_gap_frames` before, lies within `max_distance` and the camera has been
+    farther away in between (standing still is no revisit). Of several earlier visits the first counts, and of
+    that visit the nearest frame. Takes time quadratic in frames, but bounded memory.
 
     Args:
         c2w: Camera-to-world matrices.
@@ -166,7 +166,7 @@ def revisits(
 
 
 def _distances(
-    c2w: Float64[np.ndarray, "frames 4 4"], rows: Int64[np.ndarray, "rows"]
+    c2w: Float64[np.ndarray, "frames 4 4"], rows: Int64[np.ndarray, " rows"]
 ) -> Float64[np.ndarray, "rows earlier"]:
     """Distances from each of `rows` to every frame up to the last of them."""
     stop = int(rows[-1]) + 1
@@ -180,7 +180,7 @@ def _distances(
 
 
 def _revisits_of(
-    rows: Int64[np.ndarray, "rows"],
+    rows: Int64[np.ndarray, " rows"],
     distance: Float64[np.ndarray, "rows earlier"],
     max_distance: float,
     min_gap_frames: int,

@@ -75,8 +75,8 @@ def fly(step: Keyframes, start: Pose, fps: float, at: At) -> Poses:
 
 
 def _resolve(
-    pose: KeyPose, position: Float64[np.ndarray, "3"], rotation: Float64[np.ndarray, "3 3"], at: At
-) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3 3"]]:
+    pose: KeyPose, position: Float64[np.ndarray, " 3"], rotation: Float64[np.ndarray, "3 3"], at: At
+) -> tuple[Float64[np.ndarray, " 3"], Float64[np.ndarray, "3 3"]]:
     """The camera of one keyframe; what it leaves out is taken from the pose before."""
     if pose.c2w is not None:
         matrix = np.array(pose.c2w, dtype=np.float64)
@@ -113,10 +113,10 @@ def _resolve(
 
 
 def _linear(
-    times: Float64[np.ndarray, "keys"],
+    times: Float64[np.ndarray, " keys"],
     positions: Float64[np.ndarray, "keys 3"],
     quaternions: Float64[np.ndarray, "keys 4"],
-    frames: Float64[np.ndarray, "frames"],
+    frames: Float64[np.ndarray, " frames"],
 ) -> tuple[Float64[np.ndarray, "frames 3"], Float64[np.ndarray, "frames 4"]]:
     leg, share, _ = _legs(times, frames)
     position = positions[leg] + share[:, None] * (positions[leg + 1] - positions[leg])
@@ -124,10 +124,10 @@ def _linear(
 
 
 def _smooth(
-    times: Float64[np.ndarray, "keys"],
+    times: Float64[np.ndarray, " keys"],
     positions: Float64[np.ndarray, "keys 3"],
     quaternions: Float64[np.ndarray, "keys 4"],
-    frames: Float64[np.ndarray, "frames"],
+    frames: Float64[np.ndarray, " frames"],
 ) -> tuple[Float64[np.ndarray, "frames 3"], Float64[np.ndarray, "frames 4"]]:
     """Catmull-Rom for positions; its counterpart on rotations, a Bezier curve built of slerps.
 
@@ -148,8 +148,8 @@ def _smooth(
 
 
 def _legs(
-    times: Float64[np.ndarray, "keys"], frames: Float64[np.ndarray, "frames"]
-) -> tuple[np.ndarray, Float64[np.ndarray, "frames"], Float64[np.ndarray, "frames"]]:
+    times: Float64[np.ndarray, " keys"], frames: Float64[np.ndarray, " frames"]
+) -> tuple[np.ndarray, Float64[np.ndarray, " frames"], Float64[np.ndarray, " frames"]]:
     """Which leg each frame lies on, how far along it, and how long the leg is in frames."""
     leg = np.searchsorted(times, frames, side="left") - 1
     length = np.diff(times)[leg]
@@ -157,7 +157,7 @@ def _legs(
 
 
 def _velocities(
-    times: Float64[np.ndarray, "keys"], steps: Float64[np.ndarray, "legs 3"]
+    times: Float64[np.ndarray, " keys"], steps: Float64[np.ndarray, "legs 3"]
 ) -> Float64[np.ndarray, "keys 3"]:
     """Velocity at each key: the mean of both legs weighted by the other's length; at rest at both ends."""
     length = np.diff(times)[:, None]

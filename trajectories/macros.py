@@ -1,4 +1,4 @@
-"""Motion strings as a step: the letters and pairs of `trajectories.formats`, from wherever the camera stands."""
+"""Motion strings as a step: letters and pairs, from wherever the camera stands."""
 
 from __future__ import annotations
 

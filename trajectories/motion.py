@@ -1,6 +1,7 @@
 """From one step and the pose before it to the poses after each of its frames.
 
-Every function returns exact totals: the last pose is the start plus the stated amount, however many frames it took.
+Every function returns exact totals: the last pose is the start plus the stated amount, however many frames it
+took.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ORBIT_TOLERANCE_DEG = 1.0  # the camera must look at the centre this precisely
 class Pose:
     """Position in world units and (yaw, pitch, roll) in degrees. Yaw is not wrapped: 720 is two turns."""
 
-    position: Float64[np.ndarray, "3"]
-    angles_deg: Float64[np.ndarray, "3"]
+    position: Float64[np.ndarray, " 3"]
+    angles_deg: Float64[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def orbit(step: Orbit, pose: Pose, defaults: Defaults, at: At) -> Poses:
     return Poses(centre + rotations_from_angles(turned) @ spoke, pose.angles_deg + turned)
 
 
-def _check_looks_at(centre: Float64[np.ndarray, "3"], pose: Pose, at: At) -> None:
+def _check_looks_at(centre: Float64[np.ndarray, " 3"], pose: Pose, at: At) -> None:
     line = centre - pose.position
     level = math.hypot(line[0], line[2])
     if level < 1e-6:
@@ -194,7 +195,7 @@ def return_straight(step: ReturnTo, pose: Pose, target: Pose, defaults: Defaults
 
 
 def angles_near(
-    rotations: Float64[np.ndarray, "frames 3 3"], before_deg: Float64[np.ndarray, "3"]
+    rotations: Float64[np.ndarray, "frames 3 3"], before_deg: Float64[np.ndarray, " 3"]
 ) -> Float64[np.ndarray, "frames 3"]:
     """Angles of rotations, unwrapped so that yaw and roll go on from the angles before."""
     angles = np.concatenate([before_deg[None], angles_from_rotations(rotations)])

@@ -46,7 +46,7 @@ def rotations_from_quaternions(q: Float64[np.ndarray, "frames 4"]) -> Float64[np
 def slerp(
     a: Float64[np.ndarray, "frames 4"],
     b: Float64[np.ndarray, "frames 4"],
-    share: Float64[np.ndarray, "frames"],
+    share: Float64[np.ndarray, " frames"],
 ) -> Float64[np.ndarray, "frames 4"]:
     """Go `share` of the way from a to b along the shorter arc, at constant speed."""
     return multiply(a, exp(share[:, None] * log(multiply(conjugate(a), b))))
@@ -71,7 +71,8 @@ def multiply(
 
 def conjugate(q: Float64[np.ndarray, "frames 4"]) -> Float64[np.ndarray, "frames 4"]:
     """The inverse rotation."""
-    return q * np.array([1.0, -1.0, -1.0, -1.0])
+    inverse: Float64[np.ndarray, "frames 4"] = q * np.array([1.0, -1.0, -1.0, -1.0])
+    return inverse
 
 
 def log(q: Float64[np.ndarray, "frames 4"]) -> Float64[np.ndarray, "frames 3"]:
@@ -87,7 +88,9 @@ def log(q: Float64[np.ndarray, "frames 4"]) -> Float64[np.ndarray, "frames 3"]:
 def exp(vector: Float64[np.ndarray, "frames 3"]) -> Float64[np.ndarray, "frames 4"]:
     """Quaternions of rotation vectors: the inverse of `log`."""
     angle = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return np.concatenate([np.cos(angle / 2), vector * (0.5 * np.sinc(angle / (2 * np.pi)))], axis=-1)
+    parts = [np.cos(angle / 2), vector * (0.5 * np.sinc(angle / (2 * np.pi)))]
+    q: Float64[np.ndarray, "frames 4"] = np.concatenate(parts, axis=-1)
+    return q
 
 
 def _normalised(q: Float64[np.ndarray, "frames 4"]) -> Float64[np.ndarray, "frames 4"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -93,30 +93,33 @@ class TrajectoryFile(Model):
     start: Start = Start()
     rates: Rates = Rates()
     easing: Easing = "linear"
-    """Speed within a step: `linear` is constant, `smooth` starts and stops at rest (peak 1.5 times the mean)."""
+    """Speed in a step: `linear` is constant, `smooth` starts and stops at rest (peak 1.5 times the mean)."""
     gains: GainsSection = GainsSection()
     steps: Annotated[list[Step], Field(min_length=1)]
     """What the camera does, in order."""
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """JSON Schema of trajectory files, for editors."""
-    schema: dict[str, Any] = _without_null(TrajectoryFile.model_json_schema())
-    return {"$schema": SCHEMA_ID, **schema}
+    schema = TrajectoryFile.model_json_schema()
+    return {"$schema": SCHEMA_ID, **{key: _without_null(value) for key, value in schema.items()}}
 
 
-def _without_null(part: Any) -> Any:
+def _without_null(part: object) -> object:
     """Drop the null alternatives: no key of the language takes null."""
     if isinstance(part, list):
         return [_without_null(item) for item in part]
     if not isinstance(part, dict):
         return part
-    part = {key: _without_null(value) for key, value in part.items()}
-    if "anyOf" in part:
-        options = [option for option in part["anyOf"] if option != {"type": "null"}]
-        if len(options) < len(part["anyOf"]):
-            del part["anyOf"]
-            if part.get("default", ...) is None:
-                del part["default"]
-            part = {**(options[0] if len(options) == 1 else {"anyOf": options}), **part}
-    return part
+    clean = {key: _without_null(value) for key, value in part.items()}
+    options = clean.get("anyOf")
+    if not isinstance(options, list) or _NULL not in options:
+        return clean
+    del clean["anyOf"]
+    if clean.get("default", ...) is None:
+        del clean["default"]
+    rest = [option for option in options if option != _NULL]
+    return {**(rest[0] if len(rest) == 1 else {"anyOf": rest}), **clean}
+
+
+_NULL = {"type": "null"}

@@ -1,12 +1,13 @@
 """The steps of the trajectory language, as pydantic models. Units are in the key names.
 
-Positions and lengths are in world units, angles in degrees: yaw right, pitch up. Every step that moves takes as
-many video frames as its amount needs at the default rates, unless it says `frames`, `seconds` or a rate itself.
+Positions and lengths are in world units, angles in degrees: yaw right, pitch up. Every step that moves takes
+as many video frames as its amount needs at the default rates, unless it says `frames`, `seconds` or a rate
+itself.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -43,7 +44,7 @@ class Worded(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_word(cls, value: Any) -> Any:
+    def _from_word(cls, value: object) -> object:
         return {cls.word_key: value} if isinstance(value, str) else value
 
     @classmethod
@@ -104,7 +105,7 @@ class Move(Timed):
     pitch_deg: Amount = 0.0
     """Degrees looked up on the way."""
     units_per_frame: Rate | None = None
-    """World units per video frame, instead of the default rate. Turning never exceeds its own default rate."""
+    """World units per video frame, instead of the default rate. Turning obeys its own default rate."""
     easing: Easing | None = None
     """Speed within the step, instead of the default."""
 
@@ -142,7 +143,7 @@ class Press(Timed):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_keys(cls, value: Any) -> Any:
+    def _split_keys(cls, value: object) -> object:
         if isinstance(value, dict) and isinstance(value.get("keys"), str):
             return {**value, "keys": list(value["keys"])}
         return value
@@ -268,7 +269,7 @@ class Macro(Worded):
 
     @model_validator(mode="before")
     @classmethod
-    def _list_of_holds(cls, value: Any) -> Any:
+    def _list_of_holds(cls, value: object) -> object:
         if isinstance(value, dict) and isinstance(value.get("hold_frames"), int):
             return {**value, "hold_frames": [value["hold_frames"]]}
         return value

@@ -54,7 +54,7 @@ class Trajectory:
     @property
     def num_frames(self) -> int:
         """Number of video frames."""
-        return self.c2w.shape[0]
+        return len(self.c2w)
 
     @property
     def duration_s(self) -> float:
@@ -64,7 +64,8 @@ class Trajectory:
     def intrinsics_for(self, width: int, height: int) -> Float64[np.ndarray, "frames 4"]:
         """Intrinsics in pixels of another image size: x scales with the width, y with the height."""
         scale_x, scale_y = width / self.image_size[0], height / self.image_size[1]
-        return self.intrinsics * np.array([scale_x, scale_y, scale_x, scale_y])
+        scaled: Float64[np.ndarray, "frames 4"] = self.intrinsics * [scale_x, scale_y, scale_x, scale_y]
+        return scaled
 
     def slice(self, start: int, stop: int) -> Trajectory:
         """Return frames `start`..`stop` (exclusive) as a trajectory of their own; marks move along.

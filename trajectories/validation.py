@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from trajectories.document import Document, Path
 from trajectories.errors import SchemaError, nearest
@@ -52,7 +53,7 @@ def validate(document: Document) -> TrajectoryFile:
         raise SchemaError(first.problem, where=first.where, hint=first.hint, also=rest) from None
 
 
-def _order(document: Document, detail: Any) -> tuple[int, int]:
+def _order(document: Document, detail: ErrorDetails) -> tuple[int, int]:
     path: Path = detail["loc"]
     while path not in document.values:
         path = path[:-1]
@@ -60,7 +61,7 @@ def _order(document: Document, detail: Any) -> tuple[int, int]:
     return position.line, position.column
 
 
-def _translate(document: Document, detail: Any) -> SchemaError:
+def _translate(document: Document, detail: ErrorDetails) -> SchemaError:
     path: Path = detail["loc"]
     kind: str = detail["type"]
     value, limits = detail["input"], detail.get("ctx", {})
@@ -105,14 +106,14 @@ def _unknown_key(document: Document, path: Path) -> SchemaError:
 
 def _known_keys(path: Path) -> list[str]:
     """Keys of the model that stands at `path`."""
-    model: Any = TrajectoryFile
+    model: type[BaseModel] | None = TrajectoryFile
     for part in path:
-        if isinstance(part, str):
+        if isinstance(part, str) and model is not None:
             model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields)
+    return list(model.model_fields) if model is not None else []
 
 
-def _model_in(annotation: Any) -> Any:
+def _model_in(annotation: object) -> type[BaseModel] | None:
     """The pydantic model inside Optional, list and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -123,7 +124,7 @@ def _model_in(annotation: Any) -> Any:
     return None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value as the reader of the file would recognise it, shortened."""
     if isinstance(value, dict):
         return f"a mapping with {', '.join(list(value)[:3])}" if value else "an empty mapping"
@@ -140,13 +141,13 @@ def _missing_hint(name: str) -> str:
     return "add `version: 1` at the top" if name == "version" else f"add `{name}`"
 
 
-def _literal_hint(expected: str, value: Any) -> str:
+def _literal_hint(expected: str, value: object) -> str:
     options = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
     meant = nearest(value, options) if isinstance(value, str) else None
     return f"did you mean {meant}?" if meant else ""
 
 
-def _wrong_length(name: str, limits: Any) -> str:
+def _wrong_length(name: str, limits: dict[str, Any]) -> str:
     low, high, actual = limits.get("min_length"), limits.get("max_length"), limits["actual_length"]
     wanted = f"at least {low}" if low is not None else f"at most {high}"
     noun = "entry" if (low or high) == 1 else "entries"

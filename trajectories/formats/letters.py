@@ -1,11 +1,11 @@
 """Letter strings such as `R_L_R_L90`: the trajectories of WorldKV's release.
 
-Letters R L (turn), W S A D (walk), `_` (hold) and a trailing angle in degrees. Turns take 2 degrees a frame, a walk
-24 frames of 1/24 unit.
+Letters R L (turn), W S A D (walk), `_` (hold) and a trailing angle in degrees. Turns take 2 degrees a frame,
+a walk 24 frames of 1/24 unit.
 
-The release moves first and records then, so its first pose is one frame into the motion. `reference_c2w` does the
-same. In our language frame 0 is the start pose and the same motion follows it: frame n + 1 there is the release's
-frame n.
+The release moves first and records then, so its first pose is one frame into the motion. `reference_c2w` does
+the same. In our language frame 0 is the start pose and the same motion follows it: frame n + 1 there is the
+release's frame n.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def reference_c2w(
         if motion.forward or motion.right:
             step = motion.forward * np.array([sin, 0, cos]) + motion.right * np.array([cos, 0, -sin])
             position = position + (step / MOVE_FRAMES).astype(np.float32)
+        # The release builds the matrix from a quaternion; at 90 degrees the last bit of the cosine shows it.
+        w, y = np.cos(yaw / 2), np.sin(yaw / 2)
         c2w[frame] = np.eye(4)
-        c2w[frame, :3, :3] = [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]
+        c2w[frame, :3, :3] = [[w * w - y * y, 0, 2 * w * y], [0, 1, 0], [-2 * w * y, 0, w * w - y * y]]
         c2w[frame, :3, 3] = position
     return c2w

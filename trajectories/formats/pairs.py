@@ -1,8 +1,8 @@
 """Pair strings such as `w-10, right-5`: a direction and for how many steps, one after the other.
 
-w s a d walk ahead, back, left and right; left right up down turn the camera; `wait` stands still; `w+right-5` does
-both at once. A step is one latent frame: 4 video frames of a Wan VAE. Each video frame moves by the default moving
-rate and turns by the default turning rate.
+w s a d walk ahead, back, left and right; left right up down turn the camera; `wait` stands still; `w+right-5`
+does both at once. A step is one latent frame: 4 video frames of a Wan VAE. Each video frame moves by the
+default moving rate and turns by the default turning rate.
 """
 
 from __future__ import annotations
