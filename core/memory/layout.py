@@ -50,7 +50,6 @@ class WindowLayout:
     release_gap: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mode", MemoryMode(self.mode))
         self._check_sizes()
         self._check_mode()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from core.memory.selection import Selection
 from core.memory.viewpoints import Viewpoints
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """Decides which past chunks, or tokens of them, a coming chunk gets to see.
 

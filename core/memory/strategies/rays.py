@@ -199,11 +199,10 @@ def _take(
     keys: Int64[np.ndarray, "queries ranks"], budget_tokens: int, num_tokens: int
 ) -> Int64[np.ndarray, " taken"]:
     """Keys of the distinct tokens taken: rank by rank, each rank by key, until the budget is full."""
-    ranks = keys.shape[1]
     by_rank = np.sort(keys.T, axis=1).reshape(-1)
     by_rank = by_rank[by_rank != USELESS]
-    if not ranks or not len(by_rank):
-        return by_rank
+    if not len(by_rank):
+        return np.empty(0, dtype=np.int64)
     _, first = np.unique(by_rank % num_tokens, return_index=True)
     return np.asarray(by_rank[np.sort(first)[:budget_tokens]])
 
