@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from worldkv_cli.commands.doctor import Check, run_checks
+from worldkv_cli.main import app
+
+
+def checks() -> dict[str, Check]:
+    return {check.name: check for check in run_checks()}
+
+
+def test_looks_at_everything() -> None:
+    assert {"worldkv", "python", "platform", "torch", "ffmpeg", "weights", "output"} <= set(checks())
+
+
+def test_missing_ffmpeg_is_told_and_the_rest_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    found = checks()
+    assert found["ffmpeg"].status == "failed"
+    assert "/nowhere/ffmpeg" in found["ffmpeg"].detail
+    assert "IMAGEIO_FFMPEG_EXE" in found["ffmpeg"].hint
+    assert found["output"].status == "ok"
+
+
+def test_folder_that_cannot_be_written_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/proc")
+    assert checks()["output"].status == "warning"
+
+
+def test_missing_weights_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import core.models.mini
+
+    monkeypatch.setattr(core.models.mini, "__path__", [str(tmp_path)])
+    assert checks()["weights"].status == "failed"
+    (tmp_path / "mini.safetensors").write_bytes(bytes(2_000))
+    assert checks()["weights"] == Check("weights", "ok", "mini.safetensors, 2 kB")
+
+
+def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["ok"] is False
+    assert set(told["versions"]) == {"worldkv", "python", "platform", "torch", "numpy"}
+    assert {"name": "ffmpeg", "status": "failed"}.items() <= next(
+        check for check in told["checks"] if check["name"] == "ffmpeg"
+    ).items()
+    plain = CliRunner().invoke(app, ["doctor"])
+    assert plain.exit_code == 1
+    assert "failed   ffmpeg" in plain.stdout
