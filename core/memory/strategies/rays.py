@@ -177,9 +177,7 @@ class _Search:
         self._frame_keys = np.concatenate([self._frame_keys, keys.T], axis=1)
         self._searched |= wanted
 
-    def _token_keys(
-        self, frames: Int64[np.ndarray, "queries count"]
-    ) -> Int64[np.ndarray, "queries count*tokens"]:
+    def _token_keys(self, frames: Int64[np.ndarray, "queries count"]) -> Int64[np.ndarray, "queries pairs"]:
         """Keys of all tokens of a few frames for each query."""
         stored = self._table.directions[self._frames[frames]]
         cosines = np.einsum("qftc,qc->qft", stored, self._directions)
@@ -256,7 +254,5 @@ def _ray_table(viewpoints: Viewpoints) -> _RayTable:
     )
 
 
-def _frames_of(
-    chunks: Int64[np.ndarray, " chunks"], chunk_frames: int
-) -> Int64[np.ndarray, " chunks*chunk_frames"]:
+def _frames_of(chunks: Int64[np.ndarray, " chunks"], chunk_frames: int) -> Int64[np.ndarray, " frames"]:
     return np.asarray(chunks[:, None] * chunk_frames + np.arange(chunk_frames)).reshape(-1)

@@ -1,0 +1,66 @@
+"""At which latent frame a retrieved key pretends to be: decided when it enters the window.
+
+The bank keeps keys before RoPE, so any position can be given to them; integers only, no tensors.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Int64
+
+from core.memory.layout import WindowLayout
+from core.memory.plan import ChunkStep
+
+
+class PositionMode(StrEnum):
+    """Time positions of retrieved chunks.
+
+    absolute: the latent frames they came from (the paper's default).
+    contiguous: laid one after another just before the recent frames, in time order.
+    listed: the same in the strategy's order, best match furthest back (the release's RoPE correction).
+    slot: as contiguous, but never further back than the model was trained to look; chunks that do not fit
+        side by side share positions. Source of the need: WorldTrace, arXiv:2608.07408.
+    """
+
+    ABSOLUTE = "absolute"
+    CONTIGUOUS = "contiguous"
+    LISTED = "listed"
+    SLOT = "slot"
+
+    @property
+    def moves(self) -> bool:
+        """Whether positions change from chunk to chunk, so that every retrieved key must be turned anew."""
+        return self is not PositionMode.ABSOLUTE
+
+
+def frame_shifts(
+    mode: PositionMode, step: ChunkStep, layout: WindowLayout, *, trained_frames: int
+) -> Int64[np.ndarray, " retrieved"]:
+    """Latent frames by which each filled slot of the retrieved region is moved in time.
+
+    Source: WorldKV release 046f6d1, RoPE correction (`listed`).
+
+    Args:
+        mode: How positions are given.
+        step: The chunk's step; its sources tell which chunk each slot holds.
+        layout: The window.
+        trained_frames: Frames back from the newest that the model saw in training (`slot` only).
+    """
+    chunk_of = step.retrieved_sources // layout.tokens_per_chunk
+    if mode is PositionMode.ABSOLUTE or not len(chunk_of):
+        return np.zeros(len(chunk_of), dtype=np.int64)
+    present = np.unique(chunk_of)
+    if mode is PositionMode.LISTED:
+        present = np.array([s.chunk for s in step.selections if s.chunk in set(present.tolist())])
+    before_recent = max(step.frames - layout.recent_frames, layout.sink_frames)
+    room = len(present)
+    if mode is PositionMode.SLOT:
+        window = layout.recent_frames + layout.chunk_frames
+        room = max(1, min(room, (trained_frames - window) // layout.chunk_frames))
+    places = np.arange(len(present)) * room // len(present)
+    starts = before_recent - layout.chunk_frames * (room - places)
+    order = np.argsort(present)
+    at = order[np.searchsorted(present, chunk_of, sorter=order)]
+    return (starts[at] - layout.chunk_frames * chunk_of).astype(np.int64)

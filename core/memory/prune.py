@@ -1,0 +1,59 @@
+"""Pruning by keys: which tokens of a chunk are stored when only the keys can tell.
+
+The rules that need no keys (view, random, stride) are in `prune_policy`, for they are known before the rollout.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+NORM_EPS = 1e-8
+
+
+def anchor_similarity(
+    keys: Float[Tensor, "batch frames tokens heads head_dim"], anchor: int = 0
+) -> Float[Tensor, "batch frames tokens"]:
+    """Cosine between each token's key and the mean key of the anchor frame, all heads as one vector.
+
+    Source: WorldKV release 046f6d1 (the paper, arXiv:2605.22718, takes the mean of the cosines instead).
+    """
+    flat = keys.float().flatten(3)
+    centroid = flat[:, anchor].mean(1)[:, None, None]
+    scale = flat.norm(dim=-1) * centroid.norm(dim=-1) + NORM_EPS
+    return (flat * centroid).sum(-1) / scale
+
+
+def kept_by_key(
+    keys: Float[Tensor, "batch frames tokens heads head_dim"],
+    *,
+    keep: int,
+    pooled: bool,
+    anchor: int = 0,
+) -> Int64[Tensor, "batch kept"]:
+    """Keep the anchor frame whole and the least anchor-like tokens of the other frames.
+
+    Source: Yi et al. 2026, arXiv:2605.22718, World Compression.
+
+    Args:
+        keys: Keys after RoPE at their own latent frames, tokens in (frame, row, column) order. Cosines between
+            frames depend on the rotation, so keys before RoPE would choose other tokens.
+        keep: Tokens kept of a non-anchor frame, or of all of them on average if pooled.
+        pooled: One budget over all non-anchor frames instead of one for each.
+        anchor: Frame that stays whole.
+
+    Returns:
+        Ascending token indices within the chunk.
+    """
+    batch, frames, tokens = keys.shape[:3]
+    index = torch.arange(frames * tokens, device=keys.device).view(frames, tokens)
+    others = [f for f in range(frames) if f != anchor]
+    score = anchor_similarity(keys, anchor)[:, others]
+    candidates = index[others]
+    if pooled:
+        score, candidates = score.flatten(1)[:, None], candidates.flatten()[None]
+        keep *= len(others)
+    least = score.topk(min(keep, score.shape[-1]), dim=-1, largest=False).indices
+    chosen = candidates.expand(batch, -1, -1).gather(2, least).flatten(1)
+    return torch.cat((index[anchor].expand(batch, -1), chosen), dim=1).sort(1).values

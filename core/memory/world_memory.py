@@ -1,0 +1,177 @@
+"""The world memory of a running rollout: window and bank, moved by the plan's integers.
+
+For each chunk: `begin` puts back what is retrieved; every pass of the network attends through the returned cache;
+the cache of the clean pass also stores what a later chunk will ask for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from core.memory.bank import Bank, Tier
+from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.positions import PositionMode, frame_shifts
+from core.memory.prune import kept_by_key
+from core.memory.window import Window
+from core.models.wan.layers import attention
+from core.models.wan.rope import Rotation, RotaryTable
+
+
+class WorldMemory:
+    """Executes a plan.
+
+    Args:
+        plan: What happens at every chunk.
+        positions: Time positions of retrieved keys.
+        trained_frames: Frames back that the model saw in training, for `slot` positions.
+        batch: Rollouts that run side by side with one plan.
+        device: Where the window lies.
+        dtype: Of keys and values.
+        tier: Where the bank lies.
+    """
+
+    def __init__(
+        self,
+        plan: MemoryPlan,
+        *,
+        positions: PositionMode = PositionMode.ABSOLUTE,
+        trained_frames: int = 24,
+        batch: int = 1,
+        device: torch.device,
+        dtype: torch.dtype,
+        tier: Tier = "device",
+    ) -> None:
+        self.plan, self.positions, self.trained_frames = plan, positions, trained_frames
+        self.device = device
+        self.window = Window(plan.footprint, plan.window_tokens, batch=batch, device=device, dtype=dtype)
+        self.bank = Bank(
+            plan.footprint,
+            plan.pool_tokens,
+            batch=batch,
+            device=device,
+            dtype=dtype,
+            tier=tier,
+            ids_per_layer=plan.pruning.needs_keys,
+        )
+        self.rotary = RotaryTable(plan.footprint.head_dim, device=device)
+        self._tokens = plan.footprint.tokens_per_frame
+        self._native_tokens = plan.layout.native_frames * self._tokens
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of window and bank."""
+        return self.window.nbytes + self.bank.nbytes
+
+    def begin(self, step: ChunkStep) -> ChunkCache:
+        """Bring the window into the state that the chunk needs; returns the cache of its denoising passes."""
+        for place, slot in enumerate(step.carry_slots):
+            at = self._native_tokens + place * self._tokens
+            self.window.move(
+                slice(slot * self._tokens, (slot + 1) * self._tokens), slice(at, at + self._tokens)
+            )
+        if len(step.insert_slots):
+            self._insert(step)
+        return ChunkCache(self, step, commits=False)
+
+    def commit_cache(self, step: ChunkStep) -> ChunkCache:
+        """Cache of the clean pass: it also stores what later chunks will ask for."""
+        return ChunkCache(self, step, commits=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a snapshot needs; the integers are the plan's."""
+        parts = {"window": self.window.state(), "bank": self.bank.state()}
+        return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over a snapshot of a rollout with the same plan."""
+        for part in (self.window, self.bank):
+            prefix = "window." if part is self.window else "bank."
+            part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+    def _insert(self, step: ChunkStep) -> None:
+        pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
+        target = torch.from_numpy(step.insert_slots + self._native_tokens).to(self.device)
+        moved = frame_shifts(self.positions, step, self.plan.layout, trained_frames=self.trained_frames)
+        shift = torch.from_numpy(moved[step.insert_slots]).to(self.device)
+        rotation: Rotation | None = None
+        for layer in range(self.plan.footprint.num_layers):
+            tokens = self.bank.read(layer, pool)
+            if rotation is None or self.plan.pruning.needs_keys:
+                rotation = self._rotation(tokens.ids, shift)
+            self.window.write(layer, target, rotation.apply(tokens.keys), tokens.values)
+
+    def _rotation(self, ids: Int64[Tensor, "batch tokens"], shift: Int64[Tensor, " tokens"]) -> Rotation:
+        cols = self.plan.footprint.grid[1]
+        cell = ids % self._tokens
+        frame = torch.div(ids, self._tokens, rounding_mode="floor") + shift
+        angles = self.rotary.angles(frame.flatten(), (cell // cols).flatten(), (cell % cols).flatten())
+        return Rotation.from_angles(angles.view(*ids.shape, -1))
+
+
+class ChunkCache:
+    """What the self-attention of every layer sees during one chunk; see `wan.block.SelfAttentionCache`.
+
+    Args:
+        memory: Window and bank.
+        step: The chunk's integers.
+        commits: Whether the pass's keys and values are the ones to remember.
+    """
+
+    def __init__(self, memory: WorldMemory, step: ChunkStep, *, commits: bool) -> None:
+        self.memory, self.step, self.commits = memory, step, commits
+        plan, tokens = memory.plan, memory.plan.footprint.tokens_per_frame
+        self._copies = _runs(step.frame_slots, tokens)
+        region = step.num_retrieved + len(step.carried_frames) * tokens
+        self.filled = memory._native_tokens + region if region else step.native_slots * tokens
+        frames = range(step.frames, step.frames + plan.layout.chunk_frames)
+        self._first_id = step.frames * tokens
+        self._rotation = memory.rotary.grid_rotation(frames, plan.footprint.grid)
+        self._pool = torch.from_numpy(step.store_pool).to(memory.bank.keys.device)
+        chosen = step.store_tokens if step.store_tokens is not None else np.empty(0, dtype=np.int64)
+        self._store_tokens = torch.from_numpy(chosen).to(memory.device)
+
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "batch tokens heads head_dim"],
+        k: Float[Tensor, "batch tokens heads head_dim"],
+        v: Float[Tensor, "batch tokens heads head_dim"],
+    ) -> Float[Tensor, "batch tokens heads head_dim"]:
+        """Write the chunk's keys and values in place, then attend to the whole window."""
+        window = self.memory.window
+        turned = self._rotation.apply(k)
+        for source, target in self._copies:
+            window.write(layer, target, turned[:, source], v[:, source])
+        if self.commits and len(self._pool):
+            self._store(layer, k, turned, v)
+        keys, values = window.read(layer, self.filled)
+        return attention(self._rotation.apply(q).to(keys.dtype), keys, values).to(q.dtype)
+
+    def _store(self, layer: int, k: Tensor, turned: Tensor, v: Tensor) -> None:
+        plan = self.memory.plan
+        if self.step.store_tokens is None:
+            frames = turned.unflatten(1, (plan.layout.chunk_frames, -1))
+            keep = plan.pruning.kept_per_frame(plan.footprint.tokens_per_frame)
+            chosen = kept_by_key(frames, keep=keep, pooled=plan.pruning.pooled)
+            picks = chosen[:, :, None, None].expand(-1, -1, *k.shape[2:])
+            keys, values, ids = k.gather(1, picks), v.gather(1, picks), chosen + self._first_id
+        else:
+            keys, values = k[:, self._store_tokens], v[:, self._store_tokens]
+            ids = (self._store_tokens + self._first_id)[None]
+        self.memory.bank.store(layer, self._pool, keys, values, ids)
+
+
+def _runs(frame_slots: tuple[int, ...], tokens: int) -> list[tuple[slice, slice]]:
+    """Copies from the chunk's tokens to slab slots; neighbouring frames go in one piece."""
+    runs: list[tuple[int, int, int]] = []  # first frame of the chunk, its slot, frames
+    for frame, slot in enumerate(frame_slots):
+        if runs and runs[-1][1] + runs[-1][2] == slot:
+            runs[-1] = (runs[-1][0], runs[-1][1], runs[-1][2] + 1)
+        else:
+            runs.append((frame, slot, 1))
+    return [
+        (slice(f * tokens, (f + n) * tokens), slice(s * tokens, (s + n) * tokens)) for f, s, n in runs
+    ]
