@@ -7,6 +7,7 @@ n + 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,6 @@ from jaxtyping import Float32, Float64
 from trajectories.geometry import angles_from_rotations, c2w_from_angles, forward, right, wrap_deg
 
 KEYS = "WSAD"
-KEY_THRESHOLD = 0.1  # slower than this share of the key speed counts as standing still
 
 
 @dataclass(frozen=True)
@@ -70,23 +70,37 @@ def actions_from_path(
 ) -> tuple[Float32[np.ndarray, "frames 4"], Float32[np.ndarray, "frames 2"]]:
     """The actions that follow a camera path best: the inverse of `integrate_actions`.
 
-    The mouse is exact. Keys have one speed and eight directions: those nearest to the motion are held while
-    the camera moves. Climbing has no key. The last frame has no action, as no frame follows it.
+    The mouse is exact. Keys have one speed and eight directions, so they chase the path: whenever the
+    position that they have reached lags by half a key's step or more, the keys nearest to its direction are
+    held. A path at another speed is thus followed to within about one step, not with a growing error.
+    Climbing has no key. The last frame has no action, as no frame follows it.
     """
-    keyboard = np.zeros((len(position), 4), np.float32)
     mouse = np.zeros((len(position), 2), np.float32)
     turned = np.diff(angles_deg, axis=0)
     turned[:, 0] = wrap_deg(turned[:, 0])
     mouse[:-1] = turned[:, [1, 0]] / gains.deg_per_mouse_unit
-    mean_yaw = angles_deg[:-1, 0] + turned[:, 0] / 2.0
-    step = np.diff(position, axis=0)
-    ahead = np.sum(step * forward(mean_yaw), axis=-1)
-    side = np.sum(step * right(mean_yaw), axis=-1)
-    moving = np.hypot(ahead, side) > KEY_THRESHOLD * gains.units_per_key_frame
-    octant = np.round(np.arctan2(side, ahead) / (np.pi / 4)).astype(np.int64) % 8  # 0 ahead, 2 right, 4 back
-    for key, octants in enumerate(((7, 0, 1), (3, 4, 5), (5, 6, 7), (1, 2, 3))):
-        keyboard[:-1, key] = moving & np.isin(octant, octants)
+    mean_yaw_rad = np.deg2rad(angles_deg[:-1, 0] + turned[:, 0] / 2.0)
+    keyboard = np.zeros((len(position), 4), np.float32)
+    octants = _chase(position[:, [0, 2]], mean_yaw_rad, gains.units_per_key_frame)
+    for key, held in enumerate(((7, 0, 1), (3, 4, 5), (5, 6, 7), (1, 2, 3))):
+        keyboard[:-1, key] = np.isin(octants, held)
     return keyboard, mouse
+
+
+def _chase(
+    target: Float64[np.ndarray, "frames 2"], mean_yaw_rad: Float64[np.ndarray, " steps"], step: float
+) -> list[int]:
+    """Eighths of a turn to the right of ahead in which each step goes; -1 stands still."""
+    x, z = target[0]
+    octants = []
+    for (to_x, to_z), yaw in zip(target[1:].tolist(), mean_yaw_rad.tolist(), strict=True):
+        octant = -1
+        if math.hypot(to_x - x, to_z - z) >= 0.5 * step:
+            octant = round((math.atan2(to_x - x, to_z - z) - yaw) / (math.pi / 4.0)) % 8
+            heading = yaw + octant * math.pi / 4.0
+            x, z = x + step * math.sin(heading), z + step * math.cos(heading)
+        octants.append(octant)
+    return octants
 
 
 def dead_reckoned_c2w(

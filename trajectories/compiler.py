@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from trajectories.actions import Gains, actions_from_path, integrate_actions
-from trajectories.document import Document, Path
+from trajectories.document import Document, KeyPath
 from trajectories.errors import MotionError, nearest
 from trajectories.geometry import c2w_from_angles
 from trajectories.keyframes import fly
@@ -143,10 +143,10 @@ class _Recorder:
         self.marks: dict[str, int] = {}
         self.pressed: list[_Pressed] = []
         self._newest_mark: dict[str, int] = {}
-        self._mark_paths: dict[str, Path] = {}
+        self._mark_paths: dict[str, KeyPath] = {}
         self._mark_passes: Counter[str] = Counter()
 
-    def run(self, steps: list[Step], path: Path) -> None:
+    def run(self, steps: list[Step], path: KeyPath) -> None:
         for index, step in enumerate(steps):
             here = (*path, index, step.kind)
             if isinstance(step.motion, Repeat):
@@ -157,7 +157,7 @@ class _Recorder:
             else:
                 self._record(self._poses(step, here), here)
 
-    def _poses(self, step: Step, path: Path) -> Poses:
+    def _poses(self, step: Step, path: KeyPath) -> Poses:
         pose, defaults = self.track.pose, self._defaults
 
         def at(*keys: str | int) -> str:
@@ -182,7 +182,7 @@ class _Recorder:
                 return macro(motion, pose, defaults, at)
         raise TypeError(f"no motion for step {step.kind}")
 
-    def _record(self, poses: Poses, path: Path) -> None:
+    def _record(self, poses: Poses, path: KeyPath) -> None:
         num_frames = self.track.num_frames + poses.num_frames
         if num_frames > MAX_FRAMES:
             raise too_many_frames(num_frames, self._document.where(path))
@@ -215,7 +215,7 @@ class _Recorder:
         )
         return Poses(position, angles)
 
-    def _mark(self, step: Mark, path: Path) -> None:
+    def _mark(self, step: Mark, path: KeyPath) -> None:
         name = step.name
         if self._mark_paths.setdefault(name, path) != path:
             line = self._document.values[self._mark_paths[name]].line
@@ -229,7 +229,7 @@ class _Recorder:
         self._newest_mark[name] = self.track.num_frames - 1
         self.marks[name if passes == 1 else f"{name}@{passes}"] = self.track.num_frames - 1
 
-    def _return_to(self, step: ReturnTo, path: Path) -> Poses:
+    def _return_to(self, step: ReturnTo, path: KeyPath) -> Poses:
         frame = self._newest_mark.get(step.mark)
         if frame is None:
             known = list(self._newest_mark)

@@ -18,7 +18,7 @@ from trajectories.errors import YamlError
 MAX_NODES = 100_000  # after aliases are expanded
 MAX_DEPTH = 64
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -49,10 +49,10 @@ class Document:
 
     label: str
     data: object
-    values: dict[Path, Position] = field(default_factory=dict)
-    keys: dict[Path, Position] = field(default_factory=dict)
+    values: dict[KeyPath, Position] = field(default_factory=dict)
+    keys: dict[KeyPath, Position] = field(default_factory=dict)
 
-    def where(self, path: Path, *, at_key: bool = False) -> str:
+    def where(self, path: KeyPath, *, at_key: bool = False) -> str:
         """Say where `path` stands, as `file:line:column (steps[3].turn.yaw_deg)`.
 
         A path that is not in the text (a missing key) is placed at its nearest ancestor.
@@ -65,7 +65,7 @@ class Document:
         return f"{place} ({path_text(path)})" if path else place
 
 
-def path_text(path: Path) -> str:
+def path_text(path: KeyPath) -> str:
     """Write a path as `steps[3].turn.yaw_deg`."""
     text = ""
     for part in path:
@@ -203,7 +203,7 @@ def _resolve(text: str) -> object:
     return float(special) if special else text
 
 
-def _expand(node: _Node, path: Path, document: Document, budget: list[int]) -> object:
+def _expand(node: _Node, path: KeyPath, document: Document, budget: list[int]) -> object:
     """Turn nodes into plain data, noting positions; aliases are copied, within the budget."""
     budget[0] -= 1
     document.values[path] = node.position

@@ -207,7 +207,7 @@ def revisit_segments(pairs: list[Revisit], *, max_jump_frames: int = 12) -> list
 
     Args:
         pairs: Revisits in order of frame, as `revisits` returns them.
-        max_jump_frames: A larger jump between the first visits of two consecutive frames starts a new segment.
+        max_jump_frames: A larger jump between the first visits of consecutive frames starts a new segment.
     """
     groups: list[list[Revisit]] = []
     for pair in pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trajectories.document import Document, Path
+from trajectories.document import Document, KeyPath
 from trajectories.errors import MotionError
 from trajectories.keyframes import keyframe_times
 from trajectories.macros import macro_frames
@@ -32,7 +32,7 @@ def check_limits(steps: list[Step], document: Document, defaults: Defaults) -> N
     _measure(steps, ("steps",), document, defaults)
 
 
-def _measure(steps: list[Step], path: Path, document: Document, defaults: Defaults) -> tuple[int, int]:
+def _measure(steps: list[Step], path: KeyPath, document: Document, defaults: Defaults) -> tuple[int, int]:
     """Least number of frames, and number of steps, of a list of steps."""
     num_frames, num_steps = 0, 0
     for index, step in enumerate(steps):
@@ -61,7 +61,7 @@ def _measure(steps: list[Step], path: Path, document: Document, defaults: Defaul
     return num_frames, num_steps
 
 
-def _least_frames(step: Step, path: Path, document: Document, defaults: Defaults) -> int:
+def _least_frames(step: Step, path: KeyPath, document: Document, defaults: Defaults) -> int:
     """Frames of a step; a lower bound where they depend on where the camera is."""
 
     def at(*keys: str | int) -> str:

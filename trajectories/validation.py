@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trajectories.document import Document, Path
+from trajectories.document import Document, KeyPath
 from trajectories.errors import SchemaError, nearest
 from trajectories.schema import TrajectoryFile
 
@@ -54,7 +54,7 @@ def validate(document: Document) -> TrajectoryFile:
 
 
 def _order(document: Document, detail: ErrorDetails) -> tuple[int, int]:
-    path: Path = detail["loc"]
+    path: KeyPath = detail["loc"]
     while path not in document.values:
         path = path[:-1]
     position = document.keys.get(path) or document.values[path]
@@ -62,7 +62,7 @@ def _order(document: Document, detail: ErrorDetails) -> tuple[int, int]:
 
 
 def _translate(document: Document, detail: ErrorDetails) -> SchemaError:
-    path: Path = detail["loc"]
+    path: KeyPath = detail["loc"]
     kind: str = detail["type"]
     value, limits = detail["input"], detail.get("ctx", {})
     name = next((part for part in reversed(path) if isinstance(part, str)), "the file")
@@ -91,7 +91,7 @@ def _translate(document: Document, detail: ErrorDetails) -> SchemaError:
     return SchemaError(problem, where=document.where(path), hint=hint)
 
 
-def _unknown_key(document: Document, path: Path) -> SchemaError:
+def _unknown_key(document: Document, path: KeyPath) -> SchemaError:
     key = str(path[-1])
     known = _known_keys(path[:-1])
     meant = nearest(key, known)
@@ -104,7 +104,7 @@ def _unknown_key(document: Document, path: Path) -> SchemaError:
     )
 
 
-def _known_keys(path: Path) -> list[str]:
+def _known_keys(path: KeyPath) -> list[str]:
     """Keys of the model that stands at `path`."""
     model: type[BaseModel] | None = TrajectoryFile
     for part in path:
