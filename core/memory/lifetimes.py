@@ -26,7 +26,7 @@ class ChunkUses:
     """
 
     used_by: tuple[int, ...]
-    tokens: tuple[Int64[np.ndarray, " tokens"] | None, ...]
+    tokens: tuple[Int64[np.ndarray, " _"] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class Lifetimes:
 def lifetimes(schedule: Schedule, tokens_per_chunk: int) -> Lifetimes:
     """Turn the schedule round: for every past chunk, who retrieves it."""
     used_by: list[list[int]] = [[] for _ in schedule.chunks]
-    tokens: list[list[Int64[np.ndarray, " tokens"] | None]] = [[] for _ in schedule.chunks]
+    tokens: list[list[Int64[np.ndarray, " _"] | None]] = [[] for _ in schedule.chunks]
     for scheduled in schedule.chunks:
         for selection in scheduled.selections:
             used_by[selection.chunk].append(scheduled.chunk)

@@ -42,7 +42,7 @@ def picked(selections):
     return sorted((s.chunk, int(token)) for s in selections for token in s.tokens)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     budget=st.integers(1, 60),
