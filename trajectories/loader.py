@@ -36,7 +36,7 @@ def load(source: str | Path) -> Trajectory:
     if isinstance(source, str) and "/" not in text and "\\" not in text and not text.endswith(_SUFFIXES):
         return _load_from_library(text)
     path = Path(source)
-    return parse(_decode(_read(path), text), source=text, name=path.stem)
+    return parse(_decode(_read(path, text), text), source=text, name=path.stem)
 
 
 def parse(text: str, *, source: str, name: str = "trajectory") -> Trajectory:
@@ -67,15 +67,14 @@ def _load_from_library(name: str) -> Trajectory:
             suggestion = f"to load the file, write ./{name}; "
         raise SourceError(
             f"no trajectory named '{name}' in the library",
-            where="trajectory",
+            where=name,
             hint=f"{suggestion}the library has: {', '.join(names)}",
         )
     text = (_library() / f"{name}.yaml").read_text(encoding="utf-8")
     return parse(text, source=f"{name}.yaml", name=name)
 
 
-def _read(path: Path) -> bytes:
-    where = str(path)
+def _read(path: Path, where: str) -> bytes:
     try:
         if path.is_dir():
             raise SourceError(

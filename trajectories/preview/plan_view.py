@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from trajectories.geometry import angles_from_rotations, forward
 from trajectories.preview.drawing import Colour, Dot, Drawing, Label, Line, Point, Polygon
 from trajectories.preview.timeline import INK, MUTED, draw_timeline, time_colour
-from trajectories.summary import Summary, summarise
+from trajectories.summary import Summary
 from trajectories.trajectory import Trajectory
 
 WIDTH, HEIGHT = 900, 800
@@ -47,9 +47,8 @@ class _Floor:
         )
 
 
-def plan_view(trajectory: Trajectory) -> Drawing:
+def plan_view(trajectory: Trajectory, summary: Summary) -> Drawing:
     """Draw a trajectory from above."""
-    summary = summarise(trajectory)
     drawing = Drawing(WIDTH, HEIGHT)
     position = trajectory.c2w[:, :3, 3]
     floor = _fit(position)

@@ -8,6 +8,7 @@ from trajectories.errors import SourceError
 from trajectories.preview.plan_view import plan_view
 from trajectories.preview.png import to_image
 from trajectories.preview.svg import to_svg
+from trajectories.summary import Summary
 from trajectories.trajectory import Trajectory
 
 PLOT_SUFFIXES = (".svg", ".png")
@@ -26,14 +27,14 @@ def check_plot_path(path: Path) -> None:
         )
 
 
-def write_plot(trajectory: Trajectory, path: Path) -> None:
+def write_plot(trajectory: Trajectory, summary: Summary, path: Path) -> None:
     """Draw a trajectory from above; the suffix of `path` chooses SVG or PNG.
 
     Raises:
         SourceError: Another suffix, or the file cannot be written.
     """
     check_plot_path(path)
-    drawing = plan_view(trajectory)
+    drawing = plan_view(trajectory, summary)
     try:
         if path.suffix.lower() == ".svg":
             path.write_text(to_svg(drawing), encoding="utf-8")
