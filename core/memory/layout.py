@@ -73,7 +73,7 @@ class WindowLayout:
             )
 
     def _check_mode(self) -> None:
-        worldkv = self.mode is MemoryMode.WORLDKV
+        worldkv = self.mode == MemoryMode.WORLDKV
         if self.retrieve_tokens and not worldkv:
             raise InputError(
                 f"memory mode {self.mode} retrieves nothing, got retrieve_tokens {self.retrieve_tokens}",
@@ -118,7 +118,7 @@ class WindowLayout:
     @property
     def ring_frames(self) -> int:
         """Frame slots shared in turn by recent and current frames; never wraps in mode full."""
-        return self.num_frames if self.mode is MemoryMode.FULL else self.recent_frames + self.chunk_frames
+        return self.num_frames if self.mode == MemoryMode.FULL else self.recent_frames + self.chunk_frames
 
     @property
     def native_frames(self) -> int:
@@ -179,7 +179,7 @@ class WindowLayout:
         return range(max(self.sink_frames, start - self.chunk_frames), start)
 
     def _recent_start(self, chunk: int) -> int:
-        if self.mode is MemoryMode.FULL:
+        if self.mode == MemoryMode.FULL:
             return 0
         return max(0, chunk * self.chunk_frames - self.recent_frames)
 

@@ -194,7 +194,7 @@ def _check(
             f"the viewpoints {viewpoints.grid} and {viewpoints.chunk_frames}",
             where="viewpoints",
         )
-    if layout.mode is not MemoryMode.WORLDKV or strategy is None:
+    if layout.mode != MemoryMode.WORLDKV or strategy is None:
         return
     if not strategy.whole_chunks and pruning.rule != "none":
         raise InputError(

@@ -107,7 +107,7 @@ def build_schedule(
         sampling: Points on which the overlap is measured.
     """
     _check(viewpoints, layout, strategy, hit_overlap)
-    chooser = strategy if layout.mode is MemoryMode.WORLDKV else None
+    chooser = strategy if layout.mode == MemoryMode.WORLDKV else None
     table = overlap_table(viewpoints, sampling or OverlapSampling())
     chunks = tuple(
         _schedule_chunk(viewpoints, layout, chooser, chunk, table, hit_overlap)
@@ -155,7 +155,7 @@ def _check(
             f"the viewpoints have {viewpoints.num_frames} of {viewpoints.tokens_per_frame}",
             where="window",
         )
-    if layout.mode is MemoryMode.WORLDKV and strategy is None:
+    if layout.mode == MemoryMode.WORLDKV and strategy is None:
         raise InputError("memory mode worldkv needs a retrieval strategy", where="--strategy")
     if not 0 < hit_overlap <= 1:
         raise InputError(f"hit_overlap must lie in (0, 1], got {hit_overlap:g}", where="--hit-overlap")

@@ -62,9 +62,7 @@ class Window:
 
     def read(
         self, layer: int, filled: int
-    ) -> tuple[
-        Float[Tensor, "batch tokens heads head_dim"], Float[Tensor, "batch tokens heads head_dim"]
-    ]:
+    ) -> tuple[Float[Tensor, "batch tokens heads head_dim"], Float[Tensor, "batch tokens heads head_dim"]]:
         """The first `filled` slots of a layer, as views."""
         return self.keys[layer, :, :filled], self.values[layer, :, :filled]
 

@@ -172,6 +172,4 @@ def _runs(frame_slots: tuple[int, ...], tokens: int) -> list[tuple[slice, slice]
             runs[-1] = (runs[-1][0], runs[-1][1], runs[-1][2] + 1)
         else:
             runs.append((frame, slot, 1))
-    return [
-        (slice(f * tokens, (f + n) * tokens), slice(s * tokens, (s + n) * tokens)) for f, s, n in runs
-    ]
+    return [(slice(f * tokens, (f + n) * tokens), slice(s * tokens, (s + n) * tokens)) for f, s, n in runs]

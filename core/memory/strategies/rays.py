@@ -138,8 +138,13 @@ class _Search:
         count = min(ranks + SPARE_FRAMES, len(self._frames))
         if not count:
             return np.empty((len(self._directions), 0), dtype=np.int64)
-        keys = self._token_keys(self._nearest_frames(count))
-        return np.sort(keys, axis=1)[:, :ranks]
+        frames = self._nearest_frames(count)
+        block = max(1, BLOCK_PAIRS // (self._tokens * count))
+        blocks = [
+            np.sort(self._token_keys(start, frames[start : start + block]), axis=1)[:, :ranks]
+            for start in range(0, len(frames), block)
+        ]
+        return np.concatenate(blocks)
 
     def decode(
         self, keys: Int64[np.ndarray, " taken"]
@@ -177,11 +182,14 @@ class _Search:
         self._frame_keys = np.concatenate([self._frame_keys, keys.T], axis=1)
         self._searched |= wanted
 
-    def _token_keys(self, frames: Int64[np.ndarray, "queries count"]) -> Int64[np.ndarray, "queries pairs"]:
-        """Keys of all tokens of a few frames for each query."""
+    def _token_keys(
+        self, start: int, frames: Int64[np.ndarray, "queries count"]
+    ) -> Int64[np.ndarray, "queries pairs"]:
+        """Keys of all tokens of a few frames for each query from `start` on."""
+        queries = slice(start, start + len(frames))
         stored = self._table.directions[self._frames[frames]]
-        cosines = np.einsum("qftc,qc->qft", stored, self._directions)
-        gaps = np.take_along_axis(self._gaps, frames.T, axis=0).T
+        cosines = np.einsum("qftc,qc->qft", stored, self._directions[queries])
+        gaps = np.take_along_axis(self._gaps[:, queries], frames.T, axis=0).T
         distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + gaps[..., None]
         places = frames[..., None] * self._tokens + np.arange(self._tokens)
         keys = self._levels(distances) * self.num_tokens + places

@@ -5,7 +5,7 @@ Shape suffixes: B batch, F latent frames, N tokens of a latent frame, S = F * N 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from core.models.wan.config import WanConfig
 from core.models.wan.layers import EPS, Attention, attention, layer_norm
 
 
+@runtime_checkable
 class SelfAttentionCache(Protocol):
     """What a block's self-attention attends to: a cache, or a mask over a whole clip in training."""
 

@@ -1,0 +1,261 @@
+"""The settings of a run: one place for each default, and where each value came from.
+
+Flags win over environment variables (`WORLDKV_SEED=3`), those over a file (`--config run.yaml`, keys as
+here), those over the defaults below. Paths are relative to the working folder, wherever they are written.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from core.errors import InputError
+from trajectories.document import parse_document
+from trajectories.errors import YamlError, nearest
+
+ENV_PREFIX = "WORLDKV_"
+CONFIG_ENV = "WORLDKV_CONFIG"
+"""Names a settings file, like `--config`."""
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+def _chunks_or_file(value: object) -> object:
+    """`--prefix 12` counts chunks, `--prefix clip.mp4` names a file."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+class GenerateConfig(BaseModel):
+    """The settings of `worldkv generate`. None means: as the model or the strategy recommends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # What is made
+    model: str = Field(default="mini", description="Model, see `worldkv models list`.")
+    traj: str | None = Field(default=None, description="Trajectory: a library name or a file.")
+    fit: Literal["cut", "pad"] = Field(default="cut", description="How frames come to fill whole chunks.")
+    image: Path | None = Field(default=None, description="First frame; None: the model's own.")
+    prompt: str | None = Field(default=None, description="Text, for models that take it.")
+    prefix: Annotated[int | Path | None, BeforeValidator(_chunks_or_file)] = Field(
+        default=None, description="What is given before the rollout: chunks of a true walk, or a video file."
+    )
+    prefix_traj: str | None = Field(default=None, description="Camera path of a prefix video.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the noise.")
+    world_seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Which world, for models that make their own."
+    )
+
+    # What is remembered
+    memory: Literal["full", "sliding", "sink", "worldkv"] = Field(
+        default="worldkv", description="What a chunk may look back at."
+    )
+    sink: int | None = Field(default=None, ge=0, description="First latent frames that always stay.")
+    recent: int | None = Field(default=None, ge=0, description="Newest latent frames that stay.")
+    retrieve: float | None = Field(default=None, gt=0, description="Retrieved tokens, in chunks' worth.")
+    retrieve_tokens: int | None = Field(default=None, gt=0, description="The same in tokens.")
+    strategy: Literal["pose", "coverage", "rays"] = Field(default="rays", description="What is retrieved.")
+    gate: float | None = Field(
+        default=None, ge=0, description="Least overlap worth retrieving (coverage, rays)."
+    )
+    positions: Literal["absolute", "contiguous", "listed", "slot"] = Field(
+        default="absolute", description="Where in time retrieved keys pretend to be."
+    )
+    prune: Literal["none", "key", "view", "random", "stride"] = Field(
+        default="key", description="Which tokens stay when a chunk is stored."
+    )
+    keep_ratio: float = Field(default=1.0, gt=0, le=1, description="Share of the non-anchor tokens kept.")
+    pooled: bool = Field(default=False, description="One keep budget a chunk instead of one a frame.")
+    keep_all: bool = Field(default=False, description="Store every chunk, also what no later chunk needs.")
+
+    # Where it runs and what comes out
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="Precision.")
+    out: Path | None = Field(default=None, description="Run folder; None: runs/<name>-<time>.")
+    overwrite: bool = Field(default=False, description="Replace an earlier run in the folder.")
+    scale: int | None = Field(default=None, ge=1, le=64, description="Enlargement of the frames in the MP4.")
+    quiet: bool = Field(default=False, description="No progress.")
+    as_json: bool = Field(default=False, description="Print the result as one JSON object.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: Any) -> Any:  # noqa: ANN401 - any setting
+        """`seed: yes` is a mistake, not 1."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise PydanticCustomError("no_bool", "is neither true nor false")
+        return value
+
+
+KEYS = tuple(GenerateConfig.model_fields)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, and who set them.
+
+    Attributes:
+        config: The settings.
+        sources: For each key that is no default: the flag, the environment variable or the place in the file.
+    """
+
+    config: GenerateConfig
+    sources: Mapping[str, str]
+
+
+def resolve(flags: Mapping[str, Any], env: Mapping[str, str], config_file: Path | None = None) -> Resolved:
+    """Combine flags, environment, settings file and defaults.
+
+    Args:
+        flags: Values by key; None for flags that were not given.
+        env: The environment; an empty variable counts as unset.
+        config_file: The settings file; None for the one that `WORLDKV_CONFIG` names, if any.
+
+    Raises:
+        InputError: An unknown key, a wrong type or range, or settings that exclude each other.
+    """
+    if config_file is None and env.get(CONFIG_ENV):
+        config_file = Path(env[CONFIG_ENV])
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    layers = [_read_env(env), {key: (value, _flag(key)) for key, value in flags.items() if value is not None}]
+    if config_file is not None:
+        layers.insert(0, _read_file(config_file))
+    for layer in layers:
+        for key, (value, source) in layer.items():
+            values[key], sources[key] = value, source
+    try:
+        config = GenerateConfig.model_validate(values)
+    except ValidationError as error:
+        raise _wrong_value(error.errors(include_url=False)[0], sources) from None
+    _check_together(config, sources)
+    return Resolved(config=config, sources=sources)
+
+
+def _check_together(config: GenerateConfig, sources: Mapping[str, str]) -> None:
+    if config.retrieve is not None and config.retrieve_tokens is not None:
+        raise InputError(
+            "retrieve and retrieve_tokens say the same in two units; give one",
+            where=f"{sources['retrieve']} and {sources['retrieve_tokens']}",
+        )
+    if config.prefix_traj is not None and not isinstance(config.prefix, Path):
+        raise InputError(
+            "prefix_traj is the camera path of a prefix video, and there is none",
+            where=sources["prefix_traj"],
+            hint="add --prefix clip.mp4",
+        )
+    if config.retrieve is None and config.retrieve_tokens is None:
+        return
+    if config.memory != "worldkv":
+        raise InputError(
+            f"memory mode {config.memory} retrieves nothing",
+            where=sources.get("retrieve") or sources["retrieve_tokens"],
+            hint="use --memory worldkv, or leave this out",
+        )
+
+
+def _read_env(env: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    found = {}
+    for name, value in env.items():
+        if not name.startswith(ENV_PREFIX) or name == CONFIG_ENV or not value:
+            continue
+        key = name.removeprefix(ENV_PREFIX).lower()
+        if key not in KEYS:
+            near = nearest(key, KEYS)
+            hint = f"did you mean {ENV_PREFIX}{near.upper()}?" if near else "unset it"
+            raise InputError(f"unknown environment variable {name}", where=name, hint=hint)
+        found[key] = (value, name)
+    return found
+
+
+def _read_file(path: Path) -> dict[str, tuple[Any, str]]:
+    text = _read_text(path)
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        return {}
+    try:
+        document = parse_document(text, label=str(path))
+    except YamlError as error:
+        raise InputError(error.problem, where=error.where, hint=error.hint) from error
+    if not isinstance(document.data, dict):
+        hint = "a settings file has lines like `seed: 3`"
+        raise InputError("the settings are no list of `key: value` lines", where=str(path), hint=hint)
+    found = {}
+    for key, value in document.data.items():
+        where = document.where((key,), at_key=True).partition(" ")[0]
+        if key not in KEYS:
+            near = nearest(key.replace("-", "_"), KEYS)
+            hint = f"did you mean {near}?" if near else f"known: {', '.join(KEYS)}"
+            raise InputError(f"unknown key {key!r}", where=where, hint=hint)
+        found[key] = (value, where)
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        if len(data) > MAX_CONFIG_BYTES:
+            raise InputError(f"a settings file has at most {MAX_CONFIG_BYTES:,} bytes", where=str(path))
+        return data.decode()
+    except OSError as error:
+        problem = f"the settings file cannot be read: {error.strerror}"
+        raise InputError(problem, where=str(path), hint="check --config") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "the settings file is no UTF-8 text", where=str(path), hint="check --config"
+        ) from error
+
+
+def _wrong_value(error: ErrorDetails, sources: Mapping[str, str]) -> InputError:
+    key = str(error["loc"][0])
+    value = error["input"]
+    near = nearest(str(value), _choices(key)) if _choices(key) else None
+    description = (GenerateConfig.model_fields[key].description or "").rstrip(".")
+    hint = f"did you mean {near}?" if near else f"{key}: {description[:1].lower()}{description[1:]}"
+    return InputError(f"{key} must {_expected(key, error)}, got {value!r}", where=sources[key], hint=hint)
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    annotation = GenerateConfig.model_fields[key].annotation
+    return () if isinstance(annotation, types.UnionType) else get_args(annotation)
+
+
+def _expected(key: str, error: ErrorDetails) -> str:
+    """What a setting must be, in words."""
+    kind, annotation = error["type"], GenerateConfig.model_fields[key].annotation
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return _range(key)
+    if kind == "literal_error":
+        return f"be {error['ctx']['expected']}"
+    if kind == "string_pattern_mismatch":
+        return "be auto, cpu, mps, cuda or cuda:N"
+    if kind == "finite_number":
+        return "be a finite number"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+    members = get_args(annotation) or (annotation,)
+    return "be " + " or ".join(words[member] for member in members if member in words)
+
+
+def _range(key: str) -> str:
+    """The bounds of a setting, as "lie in (0, 1]" or "be at least 0"."""
+    bounds = {
+        name: getattr(each, name)
+        for each in GenerateConfig.model_fields[key].metadata
+        for name in _bounds(each)
+    }
+    low = f"({bounds['gt']:g}" if "gt" in bounds else f"[{bounds['ge']:g}"
+    if "lt" in bounds or "le" in bounds:
+        return f"lie in {low}, " + (f"{bounds['lt']:g})" if "lt" in bounds else f"{bounds['le']:g}]")
+    return f"be above {bounds['gt']:g}" if "gt" in bounds else f"be at least {bounds['ge']:g}"
+
+
+def _bounds(metadata: object) -> list[str]:
+    return [name for name in ("gt", "ge", "lt", "le") if hasattr(metadata, name)]
+
+
+def _flag(key: str) -> str:
+    return "--json" if key == "as_json" else f"--{key.replace('_', '-')}"

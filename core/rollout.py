@@ -1,0 +1,106 @@
+"""The rollout: chunk by chunk, retrieve, denoise, commit. Decoding, writing and logging stay outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.world_memory import WorldMemory
+from core.models.base import Controls
+from core.noise import NoiseSource
+from core.sampler import NoiseLevels, denoise
+
+GivenLatents = Callable[[int], Tensor | None]
+"""Clean latents of a chunk that is given rather than generated, or None."""
+
+
+@dataclass(frozen=True)
+class ChunkTimings:
+    """Milliseconds of each stage of one chunk."""
+
+    retrieve_ms: float
+    denoise_ms: float
+    commit_ms: float
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """A finished chunk.
+
+    Attributes:
+        latents: Clean latents.
+        step: What the memory did.
+        given: Whether the latents were given, not generated.
+        timings: How long each stage took.
+    """
+
+    latents: Float[Tensor, "batch channels frames h w"]
+    step: ChunkStep
+    given: bool
+    timings: ChunkTimings
+
+
+class _Stopwatch:
+    """Time between marks; waits for the device first, once a stage and never inside one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last = self._now()
+
+    def lap_ms(self) -> float:
+        now = self._now()
+        elapsed, self._last = now - self._last, now
+        return elapsed * 1e3
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+@torch.inference_mode()
+def rollout(
+    controls: Controls,
+    plan: MemoryPlan,
+    memory: WorldMemory,
+    *,
+    levels: NoiseLevels,
+    noise: NoiseSource,
+    given: GivenLatents | None = None,
+) -> Iterator[ChunkResult]:
+    """Generate a video's latents, one chunk at a time.
+
+    Args:
+        controls: Conditioning of every chunk.
+        plan: What the memory does at every chunk.
+        memory: Window and bank, empty at the start.
+        levels: Noise levels of the sampler.
+        noise: Draws by chunk.
+        given: Latents of chunks that are not generated but known (a prefix); they pass the clean pass alone.
+    """
+    for step in plan.steps:
+        watch = _Stopwatch(memory.device)
+        cache = memory.begin(step)
+        retrieve_ms = watch.lap_ms()
+        model = controls.chunk(step.chunk)
+        latents = given(step.chunk) if given is not None else None
+        is_given = latents is not None
+        if latents is None:
+
+            def predict(x: Tensor, timestep: float, model=model, cache=cache) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+                return model.flow(x, timestep, cache)  # type: ignore[no-any-return]
+
+            def renoise(i: int, chunk: int = step.chunk) -> Tensor:
+                return noise(chunk, i + 1)
+
+            latents = denoise(predict, noise(step.chunk, 0), levels, renoise)
+        denoise_ms = watch.lap_ms()
+        model.flow(latents, 0.0, memory.commit_cache(step))
+        timings = ChunkTimings(retrieve_ms, denoise_ms, watch.lap_ms())
+        yield ChunkResult(latents, step, is_given, timings)

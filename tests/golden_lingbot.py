@@ -1,0 +1,184 @@
+"""The tiny LingBot model of the golden data: regenerated weights and inputs, run through our own engine.
+
+`tests/golden/lingbot` holds numbers that the reference implementation produced at a tiny size in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from core.memory.footprint import Footprint
+from core.memory.layout import MemoryMode, WindowLayout
+from core.memory.planner import plan_memory
+from core.memory.positions import PositionMode
+from core.memory.prune_policy import Pruning
+from core.memory.strategies import strategy
+from core.memory.viewpoints import Viewpoints
+from core.memory.world_memory import WorldMemory
+from core.models.mini.raycast import pixel_directions
+from core.models.wan.config import WanConfig
+from core.models.wan.network import WanNetwork, fold_patches
+from core.rollout import rollout
+from core.sampler import NoiseLevels
+
+FOLDER = Path(__file__).parent / "golden" / "lingbot"
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
+SIZE_PX = (MANIFEST["config"]["pixel_width"], MANIFEST["config"]["pixel_height"])
+
+
+def frozen(name: str) -> torch.Tensor:
+    """A tensor regenerated from its name."""
+    entry = MANIFEST["tensors"][name]
+    if entry["kind"] == "sum":
+        return sum(frozen(part) for part in entry["parts"])
+    assert entry["kind"] == "normal", entry
+    seed = zlib.crc32(f"{MANIFEST['seed']}:{name}".encode()) & 0xFFFFFFFF
+    values = np.random.RandomState(seed).standard_normal(entry["shape"]).astype(np.float32)  # noqa: NPY002
+    values = values * np.float32(entry.get("scale", 1)) + np.float32(entry.get("offset", 0))
+    np.testing.assert_allclose(values.ravel()[:2], entry["first"], rtol=1e-6)
+    return torch.from_numpy(values)
+
+
+@cache
+def golden(file: str) -> dict[str, torch.Tensor]:
+    return load_file(FOLDER / f"{file}.safetensors")
+
+
+@cache
+def network() -> WanNetwork:
+    c = MANIFEST["config"]
+    net = WanNetwork(
+        WanConfig(
+            dim=c["dim"],
+            ffn_dim=c["ffn_dim"],
+            num_heads=c["num_heads"],
+            num_layers=c["num_layers"],
+            in_channels=c["in_dim"],
+            out_channels=c["out_dim"],
+            freq_dim=c["freq_dim"],
+            text_dim=c["text_dim"],
+            text_tokens=c["text_len"],
+            camera_features=4 * c["camera_channels"],
+            camera_injection="after_attention",
+        )
+    )
+    with torch.device("meta"):
+        names = WanNetwork(net.config).state_dict()
+    net.load_state_dict({name: frozen(name) for name in names})
+    return net.eval()
+
+
+def camera_channels(c2w: torch.Tensor) -> torch.Tensor:
+    """Ray origin and direction of every pixel, 8x8 pixels folded into channels: [384, frames, h, w]."""
+    direction = pixel_directions(golden("units")["camera.A.intrinsics"], SIZE_PX)
+    turned = torch.einsum("fij,yxj->fyxi", c2w[:, :3, :3], direction)
+    rays = torch.cat((c2w[:, None, None, :3, 3].expand_as(turned), turned), -1).permute(0, 3, 1, 2)
+    return torch.nn.functional.pixel_unshuffle(rays, 8).transpose(0, 1)
+
+
+class GoldenControls:
+    """Conditioning of a golden run."""
+
+    def __init__(self, trajectory: str) -> None:
+        units = golden("units")
+        c = MANIFEST["config"]
+        absolute = units[f"camera.{trajectory}.absolute"].double().numpy()
+        intrinsics = np.tile(units["camera.A.intrinsics"].double().numpy(), (len(absolute), 1))
+        self.viewpoints = Viewpoints(
+            c2w=absolute,
+            intrinsics=intrinsics,
+            image_size=SIZE_PX,
+            grid=(c["latent_height"] // 2, c["latent_width"] // 2),
+        )
+        self.camera = camera_channels(units[f"camera.{trajectory}.relative"])[None]
+        y = frozen("y_latent")
+        mask = torch.zeros(4, *y.shape[1:])
+        mask[:, 0] = 1
+        self.y = torch.cat((mask, y))[None]
+        self.text = network().embed_text(frozen("context")[None])
+
+    def chunk(self, index: int) -> SimpleNamespace:
+        frames = slice(3 * index, 3 * index + 3)
+        camera = network().camera_modulations(fold_patches(self.camera[:, :, frames]))
+
+        def flow(x, timestep, cache):
+            t = torch.full((1, 1), timestep)
+            return network()(
+                torch.cat((x, self.y[:, :, frames]), 1), t, cache=cache, camera=camera, text=self.text
+            )
+
+        return SimpleNamespace(flow=flow)
+
+
+def plan_of(run: dict, viewpoints: Viewpoints):
+    """Our plan of a golden run, whose window counts the current chunk among the recent frames."""
+    c = MANIFEST["config"]
+    tokens = c["tokens_per_frame"]
+    footprint = Footprint(
+        num_layers=c["num_layers"],
+        num_heads=c["num_heads"],
+        head_dim=c["head_dim"],
+        grid=viewpoints.grid,
+        kv_element_bytes=4,
+        parameter_bytes=0,
+    )
+    mode = MemoryMode({"sink_recent": "sink", "retrieval": "worldkv"}.get(run["mode"], run["mode"]))
+    num_frames = viewpoints.num_frames
+    if mode is MemoryMode.FULL:
+        layout = WindowLayout(mode=mode, num_frames=num_frames, tokens_per_frame=tokens)
+        return plan_memory(viewpoints, footprint=footprint, layout=layout)
+    if mode is not MemoryMode.WORLDKV:
+        recent = (run["window_frames"] if mode is MemoryMode.SLIDING else run["recent_frames"]) - 3
+        sink = run["sink_frames"] if mode is MemoryMode.SINK else 0
+        layout = WindowLayout(
+            mode=mode, num_frames=num_frames, tokens_per_frame=tokens, sink_frames=sink, recent_frames=recent
+        )
+        return plan_memory(viewpoints, footprint=footprint, layout=layout)
+    compression = run["compression"]
+    pruning = Pruning()
+    if compression is not None:
+        pruning = Pruning(rule="key", keep_ratio=compression["keep_ratio"], pooled=compression["pooled"])
+    chunks = run["retrieval_frames"] // 3
+    layout = WindowLayout(
+        mode=mode,
+        num_frames=num_frames,
+        tokens_per_frame=tokens,
+        sink_frames=run["sink_frames"],
+        recent_frames=run["recent_frames"] - 3,
+        retrieve_tokens=chunks * pruning.kept_per_chunk(tokens, 3),
+        release_gap=True,
+    )
+    return plan_memory(
+        viewpoints,
+        footprint=footprint,
+        layout=layout,
+        strategy=strategy("pose")(num_chunks=chunks),
+        pruning=pruning,
+        reinsert_all=run["rope_correction"],
+    )
+
+
+def run_golden(name: str, *, tier: str = "device"):
+    """Run a golden rollout through the engine: clean latents of every chunk, plan and memory."""
+    run = MANIFEST["runs"][name]
+    controls = GoldenControls(run["trajectory"])
+    plan = plan_of(run, controls.viewpoints)
+    positions = PositionMode.LISTED if run["rope_correction"] else PositionMode.ABSOLUTE
+    memory = WorldMemory(
+        plan, positions=positions, device=torch.device("cpu"), dtype=torch.float32, tier=tier
+    )
+    noise, renoise = frozen("noise")[None], frozen("renoise")
+
+    def draw(chunk: int, index: int) -> torch.Tensor:
+        return noise[:, :, 3 * chunk : 3 * chunk + 3] if index == 0 else renoise[chunk, index - 1][None]
+
+    results = rollout(controls, plan, memory, levels=NoiseLevels.from_table(run["shift"]), noise=draw)
+    return [r.latents[0] for r in results], plan, memory
