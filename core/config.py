@@ -46,9 +46,9 @@ class GenerateConfig(BaseModel):
         default=None, description="What is given before the rollout: chunks of a true walk, or a video file."
     )
     prefix_traj: str | None = Field(default=None, description="Camera path of a prefix video.")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the noise.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the noise.")
     world_seed: int = Field(
-        default=0, ge=0, lt=2**63, description="Which world, for models that make their own."
+        default=0, ge=0, lt=2**32, description="Which world, for models that make their own."
     )
 
     # What is remembered
@@ -243,14 +243,14 @@ def _expected(key: str, error: ErrorDetails) -> str:
 def _range(key: str) -> str:
     """The bounds of a setting, as "lie in (0, 1]" or "be at least 0"."""
     bounds = {
-        name: getattr(each, name)
+        name: f"{getattr(each, name):,}".removesuffix(".0")
         for each in GenerateConfig.model_fields[key].metadata
         for name in _bounds(each)
     }
-    low = f"({bounds['gt']:g}" if "gt" in bounds else f"[{bounds['ge']:g}"
+    low = f"({bounds['gt']}" if "gt" in bounds else f"[{bounds['ge']}"
     if "lt" in bounds or "le" in bounds:
-        return f"lie in {low}, " + (f"{bounds['lt']:g})" if "lt" in bounds else f"{bounds['le']:g}]")
-    return f"be above {bounds['gt']:g}" if "gt" in bounds else f"be at least {bounds['ge']:g}"
+        return f"lie in {low}, " + (f"{bounds['lt']})" if "lt" in bounds else f"{bounds['le']}]")
+    return f"be above {bounds['gt']}" if "gt" in bounds else f"be at least {bounds['ge']}"
 
 
 def _bounds(metadata: object) -> list[str]:
