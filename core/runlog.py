@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "run.schema.json"
 DEFAULT_WARM_UP_CHUNKS = 2
-"""First chunks left out of rates: they pay for lazy initialisation, and their windows are not full yet."""
+"""First generated chunks, left out of rates: they pay for lazy initialisation with windows not full yet."""
 
 _STAGES = tuple(StageMs.model_fields)
 
@@ -40,13 +40,13 @@ class RunningTotals:
     def __init__(self) -> None:
         self._sums = Counter[str]()
         self._peaks = Counter[str]()
-        self._wall_ms = self._warm_up_ms = 0.0
+        self._wall_ms = self._warm_up_ms = self._timed_ms = 0.0
         self._stage_ms = dict.fromkeys(_STAGES, 0.0)
 
     @property
-    def num_chunks(self) -> int:
-        """Chunks counted so far."""
-        return self._sums["chunks"]
+    def num_generated(self) -> int:
+        """Chunks so far that were not given."""
+        return self._sums["chunks"] - self._sums["given_chunks"]
 
     def add(self, record: ChunkRecord) -> None:
         """Count one more chunk."""
@@ -54,10 +54,14 @@ class RunningTotals:
         counts |= {"hits": record.hits, "misses": record.misses, "idle": record.idle}
         counts |= {"tokens_kept": record.tokens_kept, "tokens_dropped": record.tokens_dropped}
         self._wall_ms += record.wall_ms
-        if record.warm_up:
-            counts |= {"warm_up_chunks": 1, "warm_up_frames": record.num_frames}
+        if record.given:
+            counts |= {"given_chunks": 1}
+        elif record.warm_up:
+            counts |= {"warm_up_chunks": 1}
             self._warm_up_ms += record.wall_ms
         else:
+            counts |= {"timed_chunks": 1, "timed_frames": record.num_frames}
+            self._timed_ms += record.wall_ms
             for stage in _STAGES:
                 self._stage_ms[stage] += getattr(record.ms, stage)
         self._sums.update(counts)
@@ -67,12 +71,13 @@ class RunningTotals:
 
     def totals(self) -> Totals:
         """The totals as run.json has them."""
-        timed = max(1, self._sums["chunks"] - self._sums["warm_up_chunks"])
+        timed = max(1, self._sums["timed_chunks"])
         return Totals(
             **self._sums,
             **self._peaks,
             wall_s=self._wall_ms / 1e3,
             warm_up_s=self._warm_up_ms / 1e3,
+            timed_s=self._timed_ms / 1e3,
             mean_ms=StageMs(**{stage: ms / timed for stage, ms in self._stage_ms.items()}),
         )
 
@@ -82,7 +87,7 @@ class ChunkLog:
 
     Args:
         path: The file; what it held is lost.
-        warm_up_chunks: First chunks to mark as warm-up.
+        warm_up_chunks: First generated chunks to mark as warm-up.
 
     Raises:
         OutputError: The file cannot be made.
@@ -108,7 +113,8 @@ class ChunkLog:
         Raises:
             OutputError: The disk is full, for example.
         """
-        record = record.model_copy(update={"warm_up": self._totals.num_chunks < self._warm_up_chunks})
+        warm_up = not record.given and self._totals.num_generated < self._warm_up_chunks
+        record = record.model_copy(update={"warm_up": warm_up})
         try:
             self._file.write(record.model_dump_json().encode() + b"\n")
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from worldkv_cli.commands import doctor
+from worldkv_cli.commands import doctor, traj
 from worldkv_cli.console import guard, set_up_logging
 
 
@@ -48,6 +48,7 @@ def main(
     set_up_logging()
 
 
+app.add_typer(traj.app, name="traj")
 doctor.register(app)
 
 

@@ -68,7 +68,8 @@ class ChunkRecord(_Record):
     chunk: Count
     first_frame: Count = Field(description="Its first video frame.")
     num_frames: Annotated[int, Field(ge=1)] = Field(description="Its video frames.")
-    warm_up: bool = Field(default=False, description="One of the first chunks, left out of rates and means.")
+    given: bool = Field(default=False, description="Its latents were given (a prefix), not generated.")
+    warm_up: bool = Field(default=False, description="One of the first generated chunks.")
     retrieved: tuple[RetrievedChunk, ...] = ()
     hits: Count = Field(default=0, description="Past chunks that overlap the view and are in the window.")
     misses: Count = Field(
@@ -101,17 +102,18 @@ class ChunkRecord(_Record):
 
 
 class Totals(_Record):
-    """Sums over all chunks; rates and means leave the warm-up out."""
+    """Sums over all chunks; rates and means over the timed ones: generated, and after the warm-up."""
 
     chunks: Count = 0
     frames: Count = Field(default=0, description="Video frames.")
     wall_s: float = Field(default=0.0, ge=0)
+    given_chunks: Count = 0
     warm_up_chunks: Count = 0
-    warm_up_frames: Count = 0
     warm_up_s: float = Field(default=0.0, ge=0)
-    mean_ms: StageMs = Field(
-        default=StageMs(), description="Mean of each stage; no chunk after the warm-up: zeros."
-    )
+    timed_chunks: Count = 0
+    timed_frames: Count = 0
+    timed_s: float = Field(default=0.0, ge=0)
+    mean_ms: StageMs = Field(default=StageMs(), description="Mean of each stage over the timed chunks.")
     retrieved: Count = Field(
         default=0, description="Chunks retrieved, counted once for every chunk that got them."
     )
@@ -125,18 +127,17 @@ class Totals(_Record):
     peak_device_bytes: Count = 0
     peak_host_bytes: Count = 0
 
-    @computed_field(description="Video frames per second, end to end, after the warm-up.")  # type: ignore[prop-decorator]
+    @computed_field(description="Video frames per second, end to end.")  # type: ignore[prop-decorator]
     @property
     def fps(self) -> float | None:
-        """Video frames per second end to end, after the warm-up; None if the run ended before."""
-        return _rate(self.frames - self.warm_up_frames, 1e3 * (self.wall_s - self.warm_up_s))
+        """Video frames per second end to end; None if no chunk was timed."""
+        return _rate(self.timed_frames, 1e3 * self.timed_s)
 
-    @computed_field(description="Video frames per second of denoising alone, after the warm-up.")  # type: ignore[prop-decorator]
+    @computed_field(description="Video frames per second of denoising alone.")  # type: ignore[prop-decorator]
     @property
     def denoise_fps(self) -> float | None:
-        """Video frames per second of denoising alone, after the warm-up; None if the run ended before."""
-        chunks = self.chunks - self.warm_up_chunks
-        return _rate(self.frames - self.warm_up_frames, chunks * self.mean_ms.denoise)
+        """Video frames per second of denoising alone; None if no chunk was timed."""
+        return _rate(self.timed_frames, self.timed_chunks * self.mean_ms.denoise)
 
     @computed_field(description="Share of the retrieved chunks that overlap the view.")  # type: ignore[prop-decorator]
     @property

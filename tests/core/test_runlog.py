@@ -88,6 +88,19 @@ def test_totals_leave_the_warm_up_out(tmp_path: Path) -> None:
     assert totals == totals_of(written)
 
 
+def test_given_chunks_are_not_timed(tmp_path: Path) -> None:
+    with ChunkLog(tmp_path / "chunks.jsonl", warm_up_chunks=1) as log:
+        written = [
+            log.append(record(chunk, given=chunk < 3, wall_ms=50.0 if chunk < 3 else 400.0))
+            for chunk in range(6)
+        ]
+    assert [one.warm_up for one in written] == [False, False, False, True, False, False]
+    totals = log.totals
+    assert (totals.given_chunks, totals.warm_up_chunks, totals.timed_chunks, totals.frames) == (3, 1, 2, 72)
+    assert totals.fps == pytest.approx(30.0)
+    assert totals.wall_s == pytest.approx(1.35)
+
+
 def test_a_run_shorter_than_the_warm_up_has_no_rate(tmp_path: Path) -> None:
     with ChunkLog(tmp_path / "chunks.jsonl") as log:
         log.append(record(0))
