@@ -27,6 +27,9 @@ BLOCK_PAIRS = 1 << 17
 USELESS = np.iinfo(np.int64).max
 """Key of a token that is too far away."""
 
+FAR_LEVEL = 1 << 32
+"""Level of a frame without any token near enough."""
+
 LEVEL_OFFSET = 0.49
 """Rounds distances to levels. Not 0.5: regular grids and angles would often lie exactly on the border of two
 levels, where rounding noise decides."""
@@ -41,7 +44,8 @@ class Rays:
     rounded to levels of `tolerance` token pitches; on a level the older token wins (less copying of copies).
     Within a round (the r-th nearest of all queries) nearer tokens go first.
 
-    Exact up to float32 rounding at the border of two levels. No array grows with the square of the rollout.
+    Exact up to float32 rounding at the border of two levels or of `max_distance`. No array grows with the
+    square of the rollout; time does, and with the square of the tokens of a frame.
 
     Attributes:
         translation_weight: Radians that one trajectory unit between camera centres counts for.
@@ -178,7 +182,10 @@ class _Search:
             pairs = (stored.reshape(-1, 3) @ queries).reshape(len(stored), self._tokens, -1)
             pairs.max(axis=1, out=cosines[start : start + block])
         distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + self._gaps[places]
-        keys = self._levels(distances) * len(self._frames) + places[:, None]
+        levels = self._levels(distances)
+        if self._rays.max_distance is not None:
+            levels[distances > self._rays.max_distance] = FAR_LEVEL  # none of its tokens is of use
+        keys = levels * len(self._frames) + places[:, None]
         self._frame_keys = np.concatenate([self._frame_keys, keys.T], axis=1)
         self._searched |= wanted
 
