@@ -22,7 +22,7 @@ KeyPath = tuple[str | int, ...]
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]{1,18}")
+_INT = re.compile(r"[-+]?[0-9]{1,30}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
@@ -209,9 +209,9 @@ def _expand(node: _Node, path: KeyPath, document: Document, budget: list[int]) -
     document.values[path] = node.position
     if budget[0] < 0 or len(path) > MAX_DEPTH:
         raise YamlError(
-            f"more than {MAX_NODES} values or {MAX_DEPTH} levels once aliases are expanded",
+            f"more than {MAX_NODES} values or {MAX_DEPTH} levels, with aliases written out",
             where=f"{document.label}:{node.position.line}:{node.position.column}",
-            hint="use `repeat` instead of nested aliases",
+            hint="use `repeat` for what recurs",
         )
     if node.items is not None:
         return [_expand(item, (*path, index), document, budget) for index, item in enumerate(node.items)]

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 ORTHONORMAL_TOLERANCE = 1e-3  # hand-written matrices carry three or four digits
+VISIT_SLACK = 0.02  # an earlier visit that comes this much less near still counts as the first
 _BLOCK_PAIRS = 1 << 20  # pairs of frames compared at once: bounds the memory of `revisits`
 
 
@@ -62,13 +63,13 @@ def c2w_from_angles(
     return c2w
 
 
-def forward(yaw_deg: Float64[np.ndarray, "*frames"]) -> Float64[np.ndarray, "*frames 3"]:
+def forward(yaw_deg: Float64[np.ndarray, " frames"]) -> Float64[np.ndarray, "frames 3"]:
     """Horizontal unit vector straight ahead: (sin yaw, 0, cos yaw)."""
     yaw = np.deg2rad(np.remainder(yaw_deg, 360.0))
     return np.stack([np.sin(yaw), np.zeros_like(yaw), np.cos(yaw)], axis=-1)
 
 
-def right(yaw_deg: Float64[np.ndarray, "*frames"]) -> Float64[np.ndarray, "*frames 3"]:
+def right(yaw_deg: Float64[np.ndarray, " frames"]) -> Float64[np.ndarray, "frames 3"]:
     """Horizontal unit vector to the right: (cos yaw, 0, -sin yaw)."""
     yaw = np.deg2rad(np.remainder(yaw_deg, 360.0))
     return np.stack([np.cos(yaw), np.zeros_like(yaw), -np.sin(yaw)], axis=-1)
@@ -93,11 +94,11 @@ def nearest_rotation(matrix: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, 
 
 
 def angle_between_deg(
-    a: Float64[np.ndarray, "*frames 3 3"], b: Float64[np.ndarray, "*frames 3 3"]
-) -> Float64[np.ndarray, "*frames"]:
+    a: Float64[np.ndarray, "frames 3 3"], b: Float64[np.ndarray, "frames 3 3"]
+) -> Float64[np.ndarray, " frames"]:
     """Geodesic angle between rotations, in degrees, [0, 180]; exact for small angles too."""
     chord = np.sqrt(np.sum((a - b) ** 2, axis=(-2, -1)) / 8.0)  # sin(angle / 2)
-    angle: Float64[np.ndarray, "*frames"] = np.rad2deg(2.0 * np.arcsin(np.minimum(chord, 1.0)))
+    angle: Float64[np.ndarray, " frames"] = np.rad2deg(2.0 * np.arcsin(np.minimum(chord, 1.0)))
     return angle
 
 
@@ -148,8 +149,9 @@ def revisits(
 
     The distance of two viewpoints is |dt| + angle / pi (world units plus half turns). A frame is a revisit if
     an earlier frame, at least `min_gap_frames` before, lies within `max_distance` and the camera has been
-    farther away in between (standing still is no revisit). Of several earlier visits the first counts, and of
-    that visit the nearest frame. Takes time quadratic in frames, but bounded memory.
+    farther away in between (standing still is no revisit). Of the visits that come nearest, within
+    `VISIT_SLACK`, the earliest counts, and of that visit the nearest frame. Takes time quadratic in frames,
+    but bounded memory.
 
     Args:
         c2w: Camera-to-world matrices.
@@ -186,19 +188,21 @@ def _revisits_of(
     min_gap_frames: int,
 ) -> list[Revisit]:
     column = np.arange(distance.shape[1])
+    earlier = column < rows[:, None]
     near: Bool[np.ndarray, "rows earlier"] = distance <= max_distance
-    old_enough = column <= rows[:, None] - min_gap_frames
-    candidate = near & old_enough
-    first = np.argmax(candidate, axis=1)  # where the earliest visit begins
-    away = ~near & (column > first[:, None]) & (column < rows[:, None])
-    visit_end = np.argmax(away, axis=1)
-    is_revisit = candidate.any(axis=1) & away.any(axis=1)
-    inside = candidate & (column >= first[:, None]) & (column < visit_end[:, None])
+    last_away = np.max(np.where(~near & earlier, column, -1), axis=1)
+    candidate = near & (column <= rows[:, None] - min_gap_frames) & (column < last_away[:, None])
     # Rounded, so that noise in the last digits does not choose between equal views: the earlier one wins.
-    best = np.argmin(np.where(inside, np.round(distance, 6), np.inf), axis=1)
+    gap = np.where(candidate, np.round(distance, 6), np.inf)
+    good = candidate & (gap <= gap.min(axis=1, keepdims=True) + VISIT_SLACK)
+    first = np.argmax(good, axis=1)
+    after = column > first[:, None]
+    visit_end = np.where((~good & after).any(axis=1), np.argmax(~good & after, axis=1), len(column))
+    visit = good & (column < visit_end[:, None])
+    best = np.argmin(np.where(visit, gap, np.inf), axis=1)
     return [
         Revisit(frame=int(rows[i]), first_frame=int(best[i]), distance=float(distance[i, best[i]]))
-        for i in np.flatnonzero(is_revisit)
+        for i in np.flatnonzero(candidate.any(axis=1))
     ]
 
 

@@ -154,7 +154,7 @@ def orbit(step: Orbit, pose: Pose, defaults: Defaults, at: At) -> Poses:
         centre = np.array(step.centre_units, dtype=np.float64)
         _check_looks_at(centre, pose, at)
     else:
-        centre = pose.position + (step.distance_units or 0.0) * forward(pose.angles_deg[0])
+        centre = pose.position + (step.distance_units or 0.0) * forward(pose.angles_deg[:1])[0]
     spoke = pose.position - centre
     radius = math.hypot(spoke[0], spoke[2])
     share = shares(orbit_frames(step, radius, defaults), step.easing or defaults.easing)
@@ -174,10 +174,11 @@ def _check_looks_at(centre: Float64[np.ndarray, " 3"], pose: Pose, at: At) -> No
     yaw_off = float(wrap_deg(np.rad2deg(np.arctan2(line[0], line[2])) - pose.angles_deg[:1])[0])
     pitch_off = math.degrees(math.atan2(-line[1], level)) - float(pose.angles_deg[1])
     if abs(yaw_off) > ORBIT_TOLERANCE_DEG or abs(pitch_off) > ORBIT_TOLERANCE_DEG:
+        yaw_off, pitch_off = round(yaw_off, 2) + 0.0, round(pitch_off, 2) + 0.0  # no -0.0
         raise MotionError(
             "the camera does not look at the centre of the orbit",
             where=at("centre_units"),
-            hint=f"turn first: `turn: {{yaw_deg: {yaw_off:.2f}, pitch_deg: {pitch_off:.2f}}}`",
+            hint=f"turn first: `turn: {{yaw_deg: {yaw_off:g}, pitch_deg: {pitch_off:g}}}`",
         )
 
 

@@ -290,15 +290,25 @@ class Step(Model):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     turn: Turn | None = None
+    """Turn in place."""
     move: Move | None = None
+    """Walk straight or along an arc."""
     hold: Hold | None = None
+    """Stand still."""
     press: Press | None = None
+    """Press keys and move the mouse."""
     keyframes: Keyframes | None = None
+    """Fly through given poses."""
     orbit: Orbit | None = None
+    """Circle around a point while looking at it."""
     return_to: ReturnTo | None = None
+    """Go back to a mark."""
     mark: Mark | None = None
+    """Name the current frame."""
     repeat: Repeat | None = None
+    """Run nested steps several times."""
     macro: Macro | None = None
+    """Run a motion string of the field."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Step:

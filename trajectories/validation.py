@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trajectories.document import Document, KeyPath
+from trajectories.document import Document, KeyPath, path_text
 from trajectories.errors import SchemaError, nearest
 from trajectories.schema import TrajectoryFile
 
@@ -20,10 +20,10 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "string_type": "text",
     "list_type": "a list",
-    "model_type": "a mapping of keys",
-    "model_attributes_type": "a mapping of keys",
     "finite_number": "a finite number",
 }
+_UNKNOWN = "extra_forbidden"
+_MAX_ERRORS = 100  # of one file
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("greater than", "gt"),
@@ -47,10 +47,15 @@ def validate(document: Document) -> TrajectoryFile:
     try:
         return TrajectoryFile.model_validate(document.data)
     except ValidationError as error:
-        details = [(_order(document, detail), detail) for detail in error.errors(include_url=False)]
-        found = [_translate(document, detail) for _, detail in sorted(details, key=lambda pair: pair[0])]
-        first, rest = found[0], found[1:]
-        raise SchemaError(first.problem, where=first.where, hint=first.hint, also=rest) from None
+        details = error.errors(include_url=False)
+    unknown = {
+        (detail["loc"][:-1], _meant(detail["loc"])) for detail in details if detail["type"] == _UNKNOWN
+    }
+    # A misspelt key is one error, not two: unknown here and missing there.
+    details = [detail for detail in details if (detail["loc"][:-1], detail["loc"][-1]) not in unknown]
+    details.sort(key=lambda detail: _order(document, detail))
+    first, *rest = [_translate(document, detail) for detail in details[:_MAX_ERRORS]]
+    raise SchemaError(first.problem, where=first.where, hint=first.hint, also=rest)
 
 
 def _order(document: Document, detail: ErrorDetails) -> tuple[int, int]:
@@ -65,12 +70,13 @@ def _translate(document: Document, detail: ErrorDetails) -> SchemaError:
     path: KeyPath = detail["loc"]
     kind: str = detail["type"]
     value, limits = detail["input"], detail.get("ctx", {})
-    name = next((part for part in reversed(path) if isinstance(part, str)), "the file")
-    hint = ""
-    if kind == "extra_forbidden":
+    name = _name_of(path)
+    hint = _description(path)
+    if kind == _UNKNOWN:
         return _unknown_key(document, path)
     if kind == "missing":
-        problem, hint = f"missing key '{name}'", _missing_hint(name)
+        problem = f"missing key '{name}'"
+        hint = "add `version: 1` at the top" if name == "version" else f"add `{name}`: {hint}"
     elif kind == "trajectory":
         problem, hint = limits["problem"], limits["hint"]
     elif kind in _BOUNDS:
@@ -78,13 +84,16 @@ def _translate(document: Document, detail: ErrorDetails) -> SchemaError:
         problem = f"{name} must be {words} {limits[key]:g}, got {_shown(value)}"
     elif kind == "literal_error":
         problem = f"{name} must be {limits['expected']}, got {_shown(value)}"
-        hint = _literal_hint(limits["expected"], value)
+        hint = _literal_hint(limits["expected"], value) or hint
     elif kind in ("too_short", "too_long"):
         problem = _wrong_length(name, limits)
+    elif kind in ("model_type", "model_attributes_type"):
+        problem = f"{name} must be a mapping of keys, got {_shown(value)}"
+        hint = f"expected one of: {', '.join(_known_keys(path))}"
     elif kind in _EXPECTED:
         problem = f"{name} must be {_EXPECTED[kind]}, got {_shown(value)}"
     elif kind == "string_pattern_mismatch":
-        problem = f"{name} {_shown(value)} is not a name"
+        problem = f"{_shown(value)} cannot name a mark"
         hint = "start with a letter, then letters, digits, _ or -"
     else:
         problem = f"{name}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
@@ -92,25 +101,49 @@ def _translate(document: Document, detail: ErrorDetails) -> SchemaError:
 
 
 def _unknown_key(document: Document, path: KeyPath) -> SchemaError:
-    key = str(path[-1])
-    known = _known_keys(path[:-1])
-    meant = nearest(key, known)
+    known, meant = _known_keys(path[:-1]), _meant(path)
     note = next((note for unit, note in _UNIT_NOTES.items() if meant and meant.endswith(unit)), "")
-    suggestion = f"did you mean {meant}?{f' ({note})' if note else ''} " if meant else ""
+    suggestion = f"did you mean {meant}{f' ({note})' if note else ''}? " if meant else ""
     return SchemaError(
-        f"unknown key '{key}'",
+        f"unknown key '{path[-1]}'",
         where=document.where(path, at_key=True),
         hint=f"{suggestion}expected one of: {', '.join(known)}",
     )
 
 
+def _meant(path: KeyPath) -> str | None:
+    """The key that an unknown key was most likely meant to be."""
+    return nearest(str(path[-1]), _known_keys(path[:-1]))
+
+
+def _name_of(path: KeyPath) -> str:
+    """The last part of a path that says something: `frames`, `steps[0]`."""
+    start = max((index for index, part in enumerate(path) if isinstance(part, str)), default=0)
+    return path_text(path[start:])
+
+
+def _description(path: KeyPath) -> str:
+    """What the schema says about the key at `path`."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    model = _model_at(path[:-1])
+    field = model.model_fields.get(str(path[-1])) if model is not None and path else None
+    return (field.description or "").rstrip(".") if field is not None else ""
+
+
 def _known_keys(path: KeyPath) -> list[str]:
-    """Keys of the model that stands at `path`."""
+    model = _model_at(path)
+    return list(model.model_fields) if model is not None else []
+
+
+def _model_at(path: KeyPath) -> type[BaseModel] | None:
+    """The model that stands at `path`."""
     model: type[BaseModel] | None = TrajectoryFile
     for part in path:
         if isinstance(part, str) and model is not None:
-            model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields) if model is not None else []
+            field = model.model_fields.get(part)
+            model = _model_in(field.annotation) if field is not None else None
+    return model
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
@@ -135,10 +168,6 @@ def _shown(value: object) -> str:
     if isinstance(value, str):
         return f"'{value[:40]}...'" if len(value) > 40 else f"'{value}'"
     return "nothing" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _missing_hint(name: str) -> str:
-    return "add `version: 1` at the top" if name == "version" else f"add `{name}`"
 
 
 def _literal_hint(expected: str, value: object) -> str:

@@ -76,9 +76,9 @@ def _draw_title(drawing: Drawing, summary: Summary) -> None:
         f"path {summary.path_length_units:.1f} units   turned {summary.total_turn_deg:.0f} degrees"
     )
     drawing.add(
-        Label((_PLAN[0], 32), summary.name, 22, INK),
-        Label((_PLAN[0], 58), figures, 13, MUTED),
-        Label((_PLAN[2], 58), "seen from above, forward is up", 13, MUTED, "end"),
+        Label((_PLAN[0], 32.0), summary.name, 22.0, INK),
+        Label((_PLAN[0], 58.0), figures, 13.0, MUTED),
+        Label((_PLAN[2], 58.0), "seen from above, forward is up", 13.0, MUTED, "end"),
     )
 
 
@@ -87,14 +87,14 @@ def _draw_grid(drawing: Drawing, floor: _Floor) -> None:
     spacing = _nice_spacing(60.0 / floor.px_per_unit)
     half_x, half_z = (right - left) / 2 / floor.px_per_unit, (bottom - top) / 2 / floor.px_per_unit
     for value in _multiples(floor.centre_x - half_x, floor.centre_x + half_x, spacing):
-        x, _ = floor.at(value, 0)
+        x, _ = floor.at(value, 0.0)
         drawing.add(
-            Line(((x, top), (x, bottom)), _GRID), Label((x, bottom + 11), f"{value:g}", 10, MUTED, "middle")
+            Line(((x, top), (x, bottom)), _GRID), Label((x, bottom + 11), f"{value:g}", 10.0, MUTED, "middle")
         )
     for value in _multiples(floor.centre_z - half_z, floor.centre_z + half_z, spacing):
-        _, y = floor.at(0, value)
+        _, y = floor.at(0.0, value)
         drawing.add(
-            Line(((left, y), (right, y)), _GRID), Label((left - 8, y), f"{value:g}", 10, MUTED, "end")
+            Line(((left, y), (right, y)), _GRID), Label((left - 8, y), f"{value:g}", 10.0, MUTED, "end")
         )
 
 
@@ -183,7 +183,7 @@ def _draw_marks(
         drawing.add(
             Dot((x, y), 3.6, _WHITE, INK, 1.4),
             Polygon(paper, (255, 255, 255, 200)),
-            Label((x, y + below), text, 12, INK, "middle"),
+            Label((x, y + below), text, 12.0, INK, "middle"),
         )
 
 

@@ -43,9 +43,9 @@ def draw_timeline(
     for frame in _frame_numbers(last_frame):
         x = left + frame * px_per_frame
         drawing.add(Line(((x, bottom + _BAR_HEIGHT), (x, bottom + _BAR_HEIGHT + 4)), MUTED))
-        drawing.add(Label((x, bottom + _BAR_HEIGHT + 13), str(frame), 10, MUTED, "middle"))
-    drawing.add(Label((right, bottom + _BAR_HEIGHT + 32), _caption(summary), 12, MUTED, "end"))
-    drawing.add(Label((left, bottom + _BAR_HEIGHT + 32), "time in video frames", 12, MUTED))
+        drawing.add(Label((x, bottom + _BAR_HEIGHT + 13), str(frame), 10.0, MUTED, "middle"))
+    drawing.add(Label((right, bottom + _BAR_HEIGHT + 32), _caption(summary), 12.0, MUTED, "end"))
+    drawing.add(Label((left, bottom + _BAR_HEIGHT + 32), "time in video frames", 12.0, MUTED))
 
 
 def _caption(summary: Summary) -> str:
