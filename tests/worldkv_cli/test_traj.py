@@ -159,7 +159,9 @@ def test_missing_and_binary_file(folder: Path) -> None:
         "error: no such trajectory file\n  at: ./none.yaml\nhint: "
     )
     assert run("show", "b.yaml").stderr == (
-        "error: not text: byte 0 is not UTF-8\n  at: b.yaml\nhint: a trajectory is a YAML text file in UTF-8\n"
+        "error: not text: byte 0 is not UTF-8\n"
+        "  at: b.yaml\n"
+        "hint: a trajectory is a YAML text file in UTF-8\n"
     )
 
 
