@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from worldkv_cli.commands import doctor, traj
+from worldkv_cli.commands import doctor, generate, models, traj
 from worldkv_cli.console import guard, set_up_logging
 
 
@@ -48,7 +48,9 @@ def main(
     set_up_logging()
 
 
+generate.register(app)
 app.add_typer(traj.app, name="traj")
+app.add_typer(models.app, name="models")
 doctor.register(app)
 
 

@@ -190,6 +190,20 @@ class VideoFile(_Record):
     size_bytes: Count
 
 
+class Fidelity(_Record):
+    """How alike a place looks when the camera comes back, and how alike two other places look."""
+
+    pairs: Count = Field(description="Revisits compared, at most 64.")
+    psnr_db: float = Field(description="Revisit against first visit.")
+    ssim: float
+    sharpness: float = Field(description="Gradient energy of the revisit over the first visit's.")
+    control_psnr_db: float | None = Field(
+        default=None, description="The same between views of other places, at the same gaps in time."
+    )
+    control_ssim: float | None = None
+    motion: float = Field(description="Mean absolute change from frame to frame, grey levels of 255.")
+
+
 class Failure(_Record):
     """Why a run failed, as it was told to the user."""
 
@@ -212,12 +226,14 @@ class RunSummary(_Record):
         default={}, description="Where each key that is no default came from."
     )
     inputs: dict[str, InputFile] = Field(default={}, description="Hashes of the files that went in.")
+    trajectory_sha256: str = Field(default="", description="Hash of the trajectory's text.")
     versions: dict[str, str] = {}
     device: Device | None = None
     dtype: str = ""
     plan: dict[str, Any] = Field(default={}, description="The memory plan's own summary.")
     video: VideoFile | None = None
     failure: Failure | None = None
+    fidelity: Fidelity | None = Field(default=None, description="None if the camera never came back.")
     totals: Totals = Totals()
 
 

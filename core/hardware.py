@@ -1,0 +1,96 @@
+"""Where a run computes, and how much memory it holds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from core.errors import InputError
+from core.schemas.run import Device
+
+if sys.platform != "win32":
+    import resource
+
+_STATM = Path("/proc/self/statm")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes a GPU where there is one.
+
+    Raises:
+        InputError: The device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    there = {
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, True):
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise InputError(
+            f"there is no device {name}, {found} CUDA devices were found",
+            where="--device",
+            hint="use --device cpu, or see: worldkv doctor",
+        )
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision of a name; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def device_info(device: torch.device) -> Device:
+    """The device as run.json describes it."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return Device(name=str(device), model=properties.name, total_bytes=properties.total_memory)
+    return Device(
+        name=str(device),
+        model=_cpu_model(),
+        total_bytes=_host_total_bytes(),
+        threads=torch.get_num_threads(),
+    )
+
+
+def resident_bytes() -> int:
+    """Host memory that the process holds now (its peak where the system does not tell)."""
+    if _STATM.exists():
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "win32":
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_peak_bytes(device: torch.device, engine_bytes: int) -> int:
+    """Peak device memory since the last call; on the CPU what the engine's own tensors take."""
+    if device.type != "cuda":
+        return engine_bytes
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _host_total_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

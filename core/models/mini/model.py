@@ -1,0 +1,225 @@
+"""The embedded model: small enough for the package, real enough to remember.
+
+It runs on a laptop CPU with no download and is the yardstick of every claim about memory; see MODEL_CARD.md.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.errors import ModelFilesError
+from core.memory.footprint import Footprint
+from core.memory.viewpoints import Viewpoints
+from core.models.mini.codec import PatchCodec
+from core.models.mini.conditioning import image_condition, ray_features
+from core.models.mini.config import CHUNK_FRAMES, LATENT_CHANNELS, MiniConfig
+from core.models.mini.trips import MAX_TIME_FRAMES
+from core.models.mini.world import World, cropped_intrinsics, relative_cameras
+from core.models.wan.block import SelfAttentionCache
+from core.models.wan.network import WanNetwork
+from core.sampler import NoiseLevels
+from trajectories import Trajectory
+
+WEIGHTS = Path(__file__).parent / "weights.safetensors"
+LEVELS = NoiseLevels.shifted((1.0, 0.75, 0.5, 0.25), shift=5.0)
+
+
+def mini_footprint(config: MiniConfig, dtype: torch.dtype) -> Footprint:
+    """Shapes and bytes of keys, values and weights, without weights."""
+    net = config.network
+    element = torch.empty(0, dtype=dtype).element_size()
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in WanNetwork(net).parameters())
+    return Footprint(
+        num_layers=net.num_layers,
+        num_heads=net.num_heads,
+        head_dim=net.head_dim,
+        grid=config.grid,
+        chunk_frames=CHUNK_FRAMES,
+        kv_element_bytes=element,
+        parameter_bytes=parameters * element,
+    )
+
+
+def mini_viewpoints(config: MiniConfig, trajectory: Trajectory) -> Viewpoints:
+    """Cameras of the latent frames: one video frame each."""
+    size = (config.width_px, config.height_px)
+    return Viewpoints(
+        c2w=trajectory.c2w,
+        intrinsics=cropped_intrinsics(trajectory, size),
+        image_size=size,
+        grid=config.grid,
+        chunk_frames=CHUNK_FRAMES,
+    )
+
+
+class MiniDenoiser:
+    """The network bound to one chunk's cameras and picture; see `core.models.base.Denoiser`."""
+
+    def __init__(self, network: WanNetwork, rays: Tensor, condition: Tensor) -> None:
+        self._network = network
+        self._condition = condition
+        self._camera = network.camera_modulations(rays)
+
+    def flow(
+        self, latents: Float[Tensor, "batch channels frames h w"], timestep: float, cache: SelfAttentionCache
+    ) -> Float[Tensor, "batch channels frames h w"]:
+        """Predict the flow at a timestep of 0 to 1000."""
+        condition = self._condition.expand(len(latents), -1, -1, -1, -1)
+        inputs = torch.cat((latents.to(condition), condition), dim=1)
+        t = torch.full((1, 1), timestep, device=latents.device)
+        return self._network(inputs, t, cache=cache, camera=self._camera)  # type: ignore[no-any-return]
+
+
+class MiniControls:
+    """Cameras of the rollout and its first picture; see `core.models.base.Controls`.
+
+    Args:
+        model: Whose.
+        trajectory: One video frame for each latent frame.
+        image_latent: Latent of the first picture, one for each rollout of the batch.
+    """
+
+    def __init__(
+        self, model: MiniModel, trajectory: Trajectory, image_latent: Float[Tensor, "batch channels h w"]
+    ) -> None:
+        self._model, self._image = model, image_latent
+        self.viewpoints = mini_viewpoints(model.config, trajectory)
+        self._c2w = torch.from_numpy(relative_cameras(trajectory.c2w)).float()
+        self._intrinsics = torch.from_numpy(self.viewpoints.intrinsics).float()
+
+    def chunk(self, index: int) -> MiniDenoiser:
+        """The model with the cameras of a chunk; only the first one gets the picture."""
+        model = self._model
+        frames = range(index * CHUNK_FRAMES, (index + 1) * CHUNK_FRAMES)
+        span = slice(frames.start, frames.stop)
+        rays = ray_features(self._c2w[None, span], self._intrinsics[None, span], self.viewpoints.image_size)
+        h, w = model.config.latent_size
+        condition = image_condition(self._image, frames, (len(self._image), h, w))
+        return MiniDenoiser(model.network, rays.to(model.device, model.dtype), condition.to(model.dtype))
+
+
+class MiniDecoder:
+    """Latents to pictures; keeps nothing, for the codec has no memory. See `core.models.base.Decoder`."""
+
+    def __init__(self, codec: PatchCodec) -> None:
+        self._codec = codec
+
+    def push(
+        self, latents: Float[Tensor, "batch channels frames h w"]
+    ) -> UInt8[np.ndarray, "batch frames height width 3"]:
+        """Pictures of the next chunk."""
+        flat = latents.transpose(1, 2).flatten(0, 1).float()
+        pictures = (self._codec.decode(flat).clamp(0.0, 1.0) * 255).round().to(torch.uint8)
+        pictures = pictures.permute(0, 2, 3, 1).unflatten(0, latents.shape[:1] + latents.shape[2:3])
+        return pictures.cpu().numpy()
+
+
+class MiniModel:
+    """The embedded model; see `core.models.base.WorldModel`.
+
+    Args:
+        config: Sizes.
+        network: The shared Wan network.
+        codec: Pictures to latents and back.
+    """
+
+    name = "mini"
+    chunk_frames = CHUNK_FRAMES
+    levels = LEVELS
+    trained_frames = MAX_TIME_FRAMES
+
+    def __init__(self, config: MiniConfig, network: WanNetwork, codec: PatchCodec) -> None:
+        self.config, self.network, self.codec = config, network, codec
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        path: Path = WEIGHTS,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> MiniModel:
+        """Load weights that `save` wrote; the packaged ones by default.
+
+        Raises:
+            ModelFilesError: The file is missing, unreadable or holds other tensors than it should.
+        """
+        hint = "reinstall worldkv, or train with: python -m core.models.mini.train"
+        if not path.exists():
+            raise ModelFilesError("the embedded model's weights are missing", where=str(path), hint=hint)
+        try:
+            with safe_open(path, framework="pt") as file:
+                config = MiniConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            problem = f"the embedded model's weights cannot be read ({error})"
+            raise ModelFilesError(problem, where=str(path), hint=hint) from None
+        except Exception as error:  # noqa: BLE001  # safetensors has an error class of its own, without a base
+            problem = f"the embedded model's weights cannot be read ({error})"
+            raise ModelFilesError(problem, where=str(path), hint=hint) from None
+        with torch.device("meta"):
+            network, codec = WanNetwork(config.network), PatchCodec(LATENT_CHANNELS)
+        for part, prefix in ((network, "network."), (codec, "codec.")):
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            try:
+                part.load_state_dict(own, assign=True)
+            except RuntimeError as error:
+                raise ModelFilesError(str(error), where=str(path), hint=hint) from None
+        network.requires_grad_(requires_grad=False)
+        return cls(config, network.to(device, dtype).eval(), codec.to(device).eval())
+
+    def save(self, path: Path) -> None:
+        """Write weights in half precision; the codec, which is small, in full."""
+        tensors = {f"network.{k}": v.half().contiguous() for k, v in self.network.state_dict().items()}
+        tensors |= {f"codec.{k}": v.float().contiguous() for k, v in self.codec.state_dict().items()}
+        save_file(tensors, path, metadata={"config": json.dumps(asdict(self.config)), "format": "pt"})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.network.patch_embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights, keys and values."""
+        return self.network.patch_embedding.weight.dtype
+
+    @property
+    def footprint(self) -> Footprint:
+        """Shapes and bytes of keys and values."""
+        return mini_footprint(self.config, self.dtype)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a latent frame."""
+        return (LATENT_CHANNELS, *self.config.latent_size)
+
+    def world(self, trajectory: Trajectory, seed: int) -> World:
+        """The true world of a seed, around a trajectory."""
+        return World.around(trajectory, seed, self.config)
+
+    def encode(
+        self, pictures: Float[Tensor, "frames 3 height width"]
+    ) -> Float[Tensor, "frames channels h w"]:
+        """Latents of pictures in 0..1, one a picture."""
+        return self.codec.encode(pictures.to(self.device))
+
+    def controls(
+        self, trajectory: Trajectory, image: Float[Tensor, "batch 3 height width"]
+    ) -> MiniControls:
+        """Steer rollouts along one trajectory, each from its own first picture in 0..1."""
+        return MiniControls(self, trajectory, self.encode(image))
+
+    def decoder(self) -> MiniDecoder:
+        """A decoder for one video."""
+        return MiniDecoder(self.codec)

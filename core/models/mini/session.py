@@ -1,0 +1,148 @@
+"""Prepares a rollout of the embedded model from the user's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from core.config import GenerateConfig
+from core.errors import InputError
+from core.memory.footprint import Footprint
+from core.memory.viewpoints import Viewpoints
+from core.models.mini.config import CHUNK_FRAMES, MiniConfig
+from core.models.mini.model import MiniModel, mini_footprint, mini_viewpoints
+from core.models.mini.trips import MAX_TIME_FRAMES
+from core.models.mini.world import World
+from core.models.session import LoadedModel, WindowDefaults
+from core.prefix import after
+from core.video.reader import read_image, read_video
+from trajectories import Trajectory, load
+
+DEFAULTS = WindowDefaults(
+    sink_frames=CHUNK_FRAMES,
+    recent_frames=2 * CHUNK_FRAMES,
+    retrieve_chunks={"rays": 1.0, "pose": 3.0, "coverage": 3.0},
+)
+GivenPictures = Callable[[int, int], Float[Tensor, "frames 3 height width"]]
+
+
+class MiniSession:
+    """See `core.models.session.Session`."""
+
+    defaults = DEFAULTS
+    default_scale = 8
+    trained_frames = MAX_TIME_FRAMES
+
+    def __init__(self, config: GenerateConfig, trajectory: Trajectory) -> None:
+        if config.prompt is not None:
+            raise InputError(
+                "the embedded model takes no text", where="--prompt", hint="pick a world with --world-seed"
+            )
+        self._mini = MiniConfig()
+        self.frame_size = (self._mini.width_px, self._mini.height_px)
+        self.inputs: Mapping[str, Path] = {}
+        self.trajectory, self._given_chunks = trajectory, 0
+        pictures: GivenPictures | None = None
+        if isinstance(config.prefix, Path):
+            pictures = self._prefix_video(config, config.prefix)
+        elif config.prefix is not None:
+            self._given_chunks = self._checked_chunks(config.prefix)
+        if config.image is not None:
+            if config.prefix is not None:
+                raise InputError(
+                    "a prefix brings its own first picture", where="--image", hint="leave out one of the two"
+                )
+            pictures = self._picture_of_file(config.image)
+        self._world_seed = config.world_seed
+        self._pictures = pictures or self.world().pictures
+        self.viewpoints: Viewpoints = mini_viewpoints(self._mini, self.trajectory)
+
+    def world(self) -> World:
+        """The true world around the trajectory."""
+        return World.around(self.trajectory, self._world_seed, self._mini)
+
+    def footprint(self, dtype: torch.dtype) -> Footprint:
+        """Shapes and bytes of keys, values and weights."""
+        return mini_footprint(self._mini, dtype)
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+        """Load the packaged weights; the true or given first picture starts the rollout."""
+        model = MiniModel.load(device=device, dtype=dtype)
+
+        def given(chunk: int) -> Tensor | None:
+            if chunk >= self._given_chunks:
+                return None
+            pictures = self._pictures(chunk * CHUNK_FRAMES, (chunk + 1) * CHUNK_FRAMES)
+            return model.encode(pictures).transpose(0, 1)[None]
+
+        return LoadedModel(
+            controls=model.controls(self.trajectory, self._pictures(0, 1)),
+            decoder=model.decoder(),
+            levels=model.levels,
+            latent_shape=model.latent_shape,
+            given=given,
+            parameter_bytes=model.footprint.parameter_bytes,
+        )
+
+    def _checked_chunks(self, chunks: int) -> int:
+        total = self.trajectory.num_frames // CHUNK_FRAMES
+        if not 0 < chunks < total:
+            raise InputError(
+                f"a prefix of {chunks} chunks does not fit a trajectory of {total}",
+                where="--prefix",
+                hint=f"give 1 to {total - 1} chunks",
+            )
+        return chunks
+
+    def _prefix_video(self, config: GenerateConfig, path: Path) -> GivenPictures:
+        if config.prefix_traj is None:
+            raise InputError(
+                "a prefix video needs its camera path", where="--prefix", hint="add --prefix-traj FILE"
+            )
+        clip = load(config.prefix_traj)
+        frames = read_video(path, max_frames=clip.num_frames)
+        if len(frames) < clip.num_frames:
+            raise InputError(
+                f"the prefix video has {len(frames)} frames, its camera path {clip.num_frames}",
+                where="--prefix-traj",
+                hint="give the camera path of exactly this video",
+            )
+        self.inputs = {"prefix": path}
+        self._given_chunks = clip.num_frames // CHUNK_FRAMES
+        clip, _ = clip.fit_chunks(first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how="cut")
+        joined = after(clip, self.trajectory)
+        self.trajectory, _ = joined.fit_chunks(
+            first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how=config.fit
+        )
+        pictures = fit_pictures(frames[: clip.num_frames], self.frame_size)
+        return lambda start, stop: pictures[start:stop]
+
+    def _picture_of_file(self, path: Path) -> GivenPictures:
+        picture = fit_pictures(read_image(path)[None], self.frame_size)
+        self.inputs = {"image": path}
+        return lambda start, stop: picture[start:stop]
+
+
+def fit_pictures(
+    frames: UInt8[np.ndarray, "frames rows cols 3"], size: tuple[int, int]
+) -> Float[Tensor, "frames 3 height width"]:
+    """Crop pictures around the middle to the shape of `size` (width, height) and scale them, colours in 0..1."""
+    width, height = size
+    rows, cols = frames.shape[1:3]
+    scale = max(width / cols, height / rows)
+    keep_rows, keep_cols = min(rows, round(height / scale)), min(cols, round(width / scale))
+    top, left = (rows - keep_rows) // 2, (cols - keep_cols) // 2
+    cropped = torch.from_numpy(frames[:, top : top + keep_rows, left : left + keep_cols].copy())
+    pictures = cropped.permute(0, 3, 1, 2).float() / 255
+    return F.interpolate(pictures, (height, width), mode="bilinear", antialias=True).clamp(0.0, 1.0)
+
+
+def open_session(config: GenerateConfig, trajectory: Trajectory) -> MiniSession:
+    """Prepare a rollout of the embedded model."""
+    return MiniSession(config, trajectory)

@@ -1,0 +1,166 @@
+"""`worldkv generate`: a scripted trajectory in, a video and its log out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worldkv_cli.console import human_bytes, print_json, print_warning
+from worldkv_cli.progress import progress
+
+if TYPE_CHECKING:
+    from core.schemas.run import RunSummary
+
+Flag = typer.Option
+_WHAT, _MEMORY, _WHERE = "What is made", "What is remembered", "Where it runs and what comes out"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("generate")(generate)
+
+
+def generate(
+    traj: Annotated[
+        str | None,
+        Flag(help="Trajectory: a library name (worldkv traj list) or a YAML file.", rich_help_panel=_WHAT),
+    ] = None,
+    model: Annotated[
+        str | None, Flag(help="Model (worldkv models list).  [default: mini]", rich_help_panel=_WHAT)
+    ] = None,
+    image: Annotated[
+        Path | None, Flag(help="First frame. Without it mini uses its own world's.", rich_help_panel=_WHAT)
+    ] = None,
+    prompt: Annotated[
+        str | None, Flag(help="Text, for models that take it.", rich_help_panel=_WHAT)
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        Flag(help="Start from a given clip: chunks of a true walk (mini), or a video.", rich_help_panel=_WHAT),
+    ] = None,
+    prefix_traj: Annotated[
+        str | None, Flag(help="Camera path of the prefix video.", rich_help_panel=_WHAT)
+    ] = None,
+    fit: Annotated[
+        str | None,
+        Flag(help="cut or pad: how frames come to fill whole chunks.  [default: cut]", rich_help_panel=_WHAT),
+    ] = None,
+    seed: Annotated[int | None, Flag(help="Seed of the noise.  [default: 0]", rich_help_panel=_WHAT)] = None,
+    world_seed: Annotated[
+        int | None, Flag(help="Which of mini's worlds.  [default: 0]", rich_help_panel=_WHAT)
+    ] = None,
+    memory: Annotated[
+        str | None,
+        Flag(help="full, sliding, sink or worldkv.  [default: worldkv]", rich_help_panel=_MEMORY),
+    ] = None,
+    sink: Annotated[
+        int | None, Flag(help="First latent frames that always stay.", rich_help_panel=_MEMORY)
+    ] = None,
+    recent: Annotated[
+        int | None, Flag(help="Newest latent frames that stay.", rich_help_panel=_MEMORY)
+    ] = None,
+    retrieve: Annotated[
+        float | None, Flag(help="Retrieved tokens, in chunks' worth.", rich_help_panel=_MEMORY)
+    ] = None,
+    retrieve_tokens: Annotated[
+        int | None, Flag(help="The same in tokens.", rich_help_panel=_MEMORY)
+    ] = None,
+    strategy: Annotated[
+        str | None, Flag(help="rays, coverage or pose.  [default: rays]", rich_help_panel=_MEMORY)
+    ] = None,
+    gate: Annotated[
+        float | None,
+        Flag(
+            help="Leave out what corresponds worse: least gain (coverage), largest distance (rays).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    positions: Annotated[
+        str | None,
+        Flag(help="absolute, contiguous, listed or slot.  [default: absolute]", rich_help_panel=_MEMORY),
+    ] = None,
+    prune: Annotated[
+        str | None,
+        Flag(help="key, view, random, stride or none: which tokens stay.", rich_help_panel=_MEMORY),
+    ] = None,
+    keep_ratio: Annotated[
+        float | None,
+        Flag(help="Share of the non-anchor tokens kept; below 1 for pose and coverage.", rich_help_panel=_MEMORY),
+    ] = None,
+    pooled: Annotated[
+        bool | None,
+        Flag("--pooled/--per-frame", help="One keep budget a chunk or one a frame.", rich_help_panel=_MEMORY),
+    ] = None,
+    keep_all: Annotated[
+        bool | None,
+        Flag("--keep-all", help="Store every chunk, also what no later one needs.", rich_help_panel=_MEMORY),
+    ] = None,
+    device: Annotated[
+        str | None, Flag(help="auto, cpu, cuda, cuda:1, mps.  [default: auto]", rich_help_panel=_WHERE)
+    ] = None,
+    dtype: Annotated[
+        str | None, Flag(help="auto, float32, bfloat16 or float16.  [default: auto]", rich_help_panel=_WHERE)
+    ] = None,
+    out: Annotated[
+        Path | None, Flag(help="Run folder.  [default: runs/<name>-<time>]", rich_help_panel=_WHERE)
+    ] = None,
+    overwrite: Annotated[
+        bool | None, Flag("--overwrite", help="Replace an earlier run in --out.", rich_help_panel=_WHERE)
+    ] = None,
+    scale: Annotated[
+        int | None, Flag(help="Enlargement of the frames in the MP4.", rich_help_panel=_WHERE)
+    ] = None,
+    config: Annotated[
+        Path | None, Flag(help="Settings file; flags win over it.", rich_help_panel=_WHERE)
+    ] = None,
+    as_json: Annotated[
+        bool | None, Flag("--json", help="Print the result as one JSON object.", rich_help_panel=_WHERE)
+    ] = None,
+    quiet: Annotated[
+        bool | None, Flag("--quiet", "-q", help="No progress.", rich_help_panel=_WHERE)
+    ] = None,
+) -> None:
+    """Generate a video along a scripted trajectory.
+
+    It writes video.mp4, run.json and chunks.jsonl into a run folder. Every setting can also come from a file
+    (--config) or the environment (WORLDKV_SEED=3).
+    """
+    flags: dict[str, Any] = {k: v for k, v in locals().items() if k != "config"}
+    from core.config import resolve
+
+    resolved = resolve(flags, os.environ, config)
+    from core.generate import prepare
+
+    job = prepare(resolved)
+    for note in job.notes:
+        print_warning(note)
+    with progress(job.num_chunks, quiet=job.config.quiet or job.config.as_json) as display:
+        summary, folder = job.run(lambda record: display.update(record.model_dump()))
+    if job.config.as_json:
+        print_json({"folder": str(folder), **summary.model_dump(mode="json")})
+    else:
+        typer.echo(_report(summary, folder))
+    if summary.status == "interrupted":
+        done = summary.totals.chunks
+        raise KeyboardInterrupt(f"{done} of {job.num_chunks} chunks are in {folder / 'video.mp4'}")
+
+
+def _report(summary: RunSummary, folder: Path) -> str:
+    """The run in a few lines."""
+    totals, video, fidelity = summary.totals, summary.video, summary.fidelity
+    lines = [str(folder / "video.mp4")]
+    if video is not None:
+        speed = f", {totals.fps:.1f} fps" if totals.fps else ""
+        lines.append(f"  {video.num_frames} frames, {video.width}x{video.height}, {totals.wall_s:.1f} s{speed}")
+    if totals.hits + totals.misses:
+        recall = f"{totals.recall:.0%}" if totals.recall is not None else "-"
+        bank = human_bytes(totals.peak_bank_bytes)
+        lines.append(f"  memory: {totals.hits} hits, {totals.misses} misses ({recall}), bank at most {bank}")
+    if fidelity is not None:
+        control = fidelity.control_psnr_db
+        against = f", other places {control:.1f} dB" if control is not None else ""
+        lines.append(f"  revisits: {fidelity.psnr_db:.1f} dB over {fidelity.pairs} pairs{against}")
+    return "\n".join(lines)
