@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.errors import ModelFilesError
 from core.memory.footprint import Footprint
@@ -24,12 +24,14 @@ from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import CHUNK_FRAMES, LATENT_CHANNELS, MiniConfig
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World, cropped_intrinsics, relative_cameras
+from core.models.tensors import check_tensors
 from core.models.wan.block import SelfAttentionCache
 from core.models.wan.network import WanNetwork
 from core.sampler import NoiseLevels
 from trajectories import Trajectory
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
+_WEIGHTS_HINT = "reinstall worldkv, or train with: python -m core.models.mini.train"
 LEVELS = NoiseLevels.shifted((1.0, 0.75, 0.5, 0.25), shift=5.0)
 
 
@@ -37,8 +39,6 @@ def mini_footprint(config: MiniConfig, dtype: torch.dtype) -> Footprint:
     """Shapes and bytes of keys, values and weights, without weights."""
     net = config.network
     element = torch.empty(0, dtype=dtype).element_size()
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in WanNetwork(net).parameters())
     return Footprint(
         num_layers=net.num_layers,
         num_heads=net.num_heads,
@@ -46,7 +46,7 @@ def mini_footprint(config: MiniConfig, dtype: torch.dtype) -> Footprint:
         grid=config.grid,
         chunk_frames=CHUNK_FRAMES,
         kv_element_bytes=element,
-        parameter_bytes=parameters * element,
+        parameter_bytes=net.num_parameters * element,
     )
 
 
@@ -60,6 +60,29 @@ def mini_viewpoints(config: MiniConfig, trajectory: Trajectory) -> Viewpoints:
         grid=config.grid,
         chunk_frames=CHUNK_FRAMES,
     )
+
+
+def read_config(path: Path = WEIGHTS) -> MiniConfig:
+    """Sizes of the network in a weights file, from its header alone.
+
+    Raises:
+        ModelFilesError: The file is missing, damaged or of something else.
+    """
+    if not path.exists():
+        raise ModelFilesError("the embedded model's weights are missing", where=str(path), hint=_WEIGHTS_HINT)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return MiniConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+    except KeyError:
+        raise _unreadable(path, "they do not say which sizes the network has") from None
+    except Exception as error:  # noqa: BLE001 - safetensors' own error class has no better base
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, reason: object) -> ModelFilesError:
+    first_line = (str(reason).strip().splitlines() or [""])[0]
+    problem = f"the embedded model's weights cannot be read: {first_line}"
+    return ModelFilesError(problem, where=str(path), hint=_WEIGHTS_HINT)
 
 
 class MiniDenoiser:
@@ -121,7 +144,8 @@ class MiniDecoder:
         flat = latents.transpose(1, 2).flatten(0, 1).float()
         pictures = (self._codec.decode(flat).clamp(0.0, 1.0) * 255).round().to(torch.uint8)
         pictures = pictures.permute(0, 2, 3, 1).unflatten(0, latents.shape[:1] + latents.shape[2:3])
-        return pictures.cpu().numpy()
+        frames: UInt8[np.ndarray, "batch frames height width 3"] = pictures.cpu().numpy()
+        return frames
 
 
 class MiniModel:
@@ -154,27 +178,17 @@ class MiniModel:
         Raises:
             ModelFilesError: The file is missing, unreadable or holds other tensors than it should.
         """
-        hint = "reinstall worldkv, or train with: python -m core.models.mini.train"
-        if not path.exists():
-            raise ModelFilesError("the embedded model's weights are missing", where=str(path), hint=hint)
+        config = read_config(path)
         try:
             with safe_open(path, framework="pt") as file:
-                config = MiniConfig.from_dict(json.loads((file.metadata() or {})["config"]))
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            problem = f"the embedded model's weights cannot be read ({error})"
-            raise ModelFilesError(problem, where=str(path), hint=hint) from None
-        except Exception as error:  # noqa: BLE001  # safetensors has an error class of its own, without a base
-            problem = f"the embedded model's weights cannot be read ({error})"
-            raise ModelFilesError(problem, where=str(path), hint=hint) from None
-        with torch.device("meta"):
-            network, codec = WanNetwork(config.network), PatchCodec(LATENT_CHANNELS)
-        for part, prefix in ((network, "network."), (codec, "codec.")):
-            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            try:
-                part.load_state_dict(own, assign=True)
-            except RuntimeError as error:
-                raise ModelFilesError(str(error), where=str(path), hint=hint) from None
+        except Exception as error:  # noqa: BLE001 - safetensors' own error class has no better base
+            raise _unreadable(path, error) from None
+        # Not on the meta device: that would import half of torch's compiler, seconds for a model of this size.
+        network, codec = WanNetwork(config.network), PatchCodec(LATENT_CHANNELS)
+        parts = nn.ModuleDict({"network": network, "codec": codec})
+        check_tensors(parts, tensors, where=str(path), hint=hint)
+        parts.load_state_dict(tensors, assign=True)
         network.requires_grad_(requires_grad=False)
         return cls(config, network.to(device, dtype).eval(), codec.to(device).eval())
 
@@ -214,9 +228,7 @@ class MiniModel:
         """Latents of pictures in 0..1, one a picture."""
         return self.codec.encode(pictures.to(self.device))
 
-    def controls(
-        self, trajectory: Trajectory, image: Float[Tensor, "batch 3 height width"]
-    ) -> MiniControls:
+    def controls(self, trajectory: Trajectory, image: Float[Tensor, "batch 3 height width"]) -> MiniControls:
         """Steer rollouts along one trajectory, each from its own first picture in 0..1."""
         return MiniControls(self, trajectory, self.encode(image))
 

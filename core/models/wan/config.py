@@ -58,3 +58,20 @@ class WanConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.dim // self.num_heads
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the network, counted from its shape: known for a 14B model without a tensor."""
+        d = self.dim
+        square = d * d + d  # a linear layer of full width
+        attention = 4 * square + 2 * d
+        block = 6 * d + attention + (d * self.ffn_dim + self.ffn_dim) + (self.ffn_dim * d + d)
+        shared = (4 * self.in_channels * d + d) + (self.freq_dim * d + d) + square + 6 * square
+        shared += 2 * d + 4 * self.out_channels * (d + 1)
+        if self.camera_features:
+            block += 4 * square
+            shared += self.camera_features * d + d + 2 * square
+        if self.text_dim:
+            block += attention + 2 * d
+            shared += self.text_dim * d + d + square
+        return shared + self.num_layers * block
