@@ -1,7 +1,7 @@
 """The rollout's randomness: explicit, by seed, chunk and draw.
 
-Every draw has a generator of its own, so the noise depends neither on the memory mode nor on where a rollout was
-resumed. Drawn on the CPU: the same on every device.
+Every draw has a generator of its own, so the noise depends neither on the memory mode nor on where a rollout
+was resumed. Drawn on the CPU: the same on every device.
 """
 
 from __future__ import annotations

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from core.memory.plan import ChunkStep, MemoryPlan
-from core.memory.world_memory import WorldMemory
-from core.models.base import Controls
+from core.memory.world_memory import ChunkCache, WorldMemory
+from core.models.base import Controls, Denoiser
 from core.noise import NoiseSource
 from core.sampler import NoiseLevels, denoise
 
@@ -92,15 +93,15 @@ def rollout(
         latents = given(step.chunk) if given is not None else None
         is_given = latents is not None
         if latents is None:
-
-            def predict(x: Tensor, timestep: float, model=model, cache=cache) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
-                return model.flow(x, timestep, cache)  # type: ignore[no-any-return]
-
-            def renoise(i: int, chunk: int = step.chunk) -> Tensor:
-                return noise(chunk, i + 1)
-
-            latents = denoise(predict, noise(step.chunk, 0), levels, renoise)
+            latents = _generate(model, cache, levels, partial(noise, step.chunk))
         denoise_ms = watch.lap_ms()
         model.flow(latents, 0.0, memory.commit_cache(step))
         timings = ChunkTimings(retrieve_ms, denoise_ms, watch.lap_ms())
         yield ChunkResult(latents, step, is_given, timings)
+
+
+def _generate(
+    model: Denoiser, cache: ChunkCache, levels: NoiseLevels, draw: Callable[[int], Tensor]
+) -> Float[Tensor, "batch channels frames h w"]:
+    """Denoise the chunk that model and cache are bound to."""
+    return denoise(lambda x, t: model.flow(x, t, cache), draw(0), levels, lambda i: draw(i + 1))

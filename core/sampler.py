@@ -65,7 +65,7 @@ class NoiseLevels:
 def clean_latents(
     x: Float[Tensor, "*shape"], flow: Float[Tensor, "*shape"], sigma: float
 ) -> Float[Tensor, "*shape"]:
-    """x - sigma * flow, in float64 where the device has it, returned in float32."""
+    """Where the flow ends, x - sigma * flow: in float64 where the device has it, returned in float32."""
     wide = torch.float32 if x.device.type == "mps" else torch.float64
     return (x.to(wide) - sigma * flow.to(wide)).float()
 

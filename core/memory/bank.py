@@ -1,6 +1,7 @@
 """The bank: keys before RoPE and values of what will be asked for again, in one pool allocated once.
 
-Which token lies in which pool slot, and when the slot is free again, is decided in the plan; here are only copies.
+Which token lies in which pool slot, and when the slot is free again, is decided in the plan; here are only
+copies.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def frame_shifts(
         return np.zeros(len(chunk_of), dtype=np.int64)
     present = np.unique(chunk_of)
     if mode is PositionMode.LISTED:
-        present = np.array([s.chunk for s in step.selections if s.chunk in set(present.tolist())])
+        present = np.array([s.chunk for s in step.selections], dtype=np.int64)
     before_recent = max(step.frames - layout.recent_frames, layout.sink_frames)
     room = len(present)
     if mode is PositionMode.SLOT:
@@ -63,4 +63,5 @@ def frame_shifts(
     starts = before_recent - layout.chunk_frames * (room - places)
     order = np.argsort(present)
     at = order[np.searchsorted(present, chunk_of, sorter=order)]
-    return (starts[at] - layout.chunk_frames * chunk_of).astype(np.int64)
+    shifts: Int64[np.ndarray, " retrieved"] = starts[at] - layout.chunk_frames * chunk_of
+    return shifts

@@ -1,6 +1,6 @@
 """Pruning by keys: which tokens of a chunk are stored when only the keys can tell.
 
-The rules that need no keys (view, random, stride) are in `prune_policy`, for they are known before the rollout.
+The rules that need no keys (view, random, stride) are in `prune_policy`: they are known before the rollout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def anchor_similarity(
     flat = keys.float().flatten(3)
     centroid = flat[:, anchor].mean(1)[:, None, None]
     scale = flat.norm(dim=-1) * centroid.norm(dim=-1) + NORM_EPS
-    return (flat * centroid).sum(-1) / scale
+    similarity: Tensor = (flat * centroid).sum(-1) / scale
+    return similarity
 
 
 def kept_by_key(
@@ -37,8 +38,8 @@ def kept_by_key(
     Source: Yi et al. 2026, arXiv:2605.22718, World Compression.
 
     Args:
-        keys: Keys after RoPE at their own latent frames, tokens in (frame, row, column) order. Cosines between
-            frames depend on the rotation, so keys before RoPE would choose other tokens.
+        keys: Keys after RoPE at their own latent frames, tokens in (frame, row, column) order. Cosines
+            between frames depend on the rotation, so keys before RoPE would choose other tokens.
         keep: Tokens kept of a non-anchor frame, or of all of them on average if pooled.
         pooled: One budget over all non-anchor frames instead of one for each.
         anchor: Frame that stays whole.

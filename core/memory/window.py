@@ -2,8 +2,9 @@
 
 | sink | ring of recent and current frames | retrieved tokens |
 
-Attention needs no order among keys, so nothing is concatenated or shifted: the current chunk is written in place in
-every pass, recent frames stay where they were written, a retrieved token stays in its slot while it is wanted.
+Attention needs no order among keys, so nothing is concatenated or shifted: the current chunk is written in
+place in every pass, recent frames stay where they were written, a retrieved token stays in its slot while it
+is wanted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The world memory of a running rollout: window and bank, moved by the plan's integers.
 
-For each chunk: `begin` puts back what is retrieved; every pass of the network attends through the returned cache;
-the cache of the clean pass also stores what a later chunk will ask for.
+For each chunk: `begin` puts back what is retrieved; every pass of the network attends through the returned
+cache; the cache of the clean pass also stores what a later chunk will ask for.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from core.errors import InputError
 from core.memory.bank import Bank, Tier
 from core.memory.plan import ChunkStep, MemoryPlan
 from core.memory.positions import PositionMode, frame_shifts
 from core.memory.prune import kept_by_key
 from core.memory.window import Window
 from core.models.wan.layers import attention
-from core.models.wan.rope import Rotation, RotaryTable
+from core.models.wan.rope import RotaryTable, Rotation
 
 
 class WorldMemory:
@@ -31,6 +32,9 @@ class WorldMemory:
         device: Where the window lies.
         dtype: Of keys and values.
         tier: Where the bank lies.
+
+    Raises:
+        InputError: The positions change from chunk to chunk, but the plan writes a retrieved token only once.
     """
 
     def __init__(
@@ -44,6 +48,12 @@ class WorldMemory:
         dtype: torch.dtype,
         tier: Tier = "device",
     ) -> None:
+        if positions.moves and not plan.reinsert_all:
+            raise InputError(
+                f"{positions} positions change from chunk to chunk, the plan writes a retrieved token once",
+                where="--positions",
+                hint="plan with reinsert_all=True",
+            )
         self.plan, self.positions, self.trained_frames = plan, positions, trained_frames
         self.device = device
         self.window = Window(plan.footprint, plan.window_tokens, batch=batch, device=device, dtype=dtype)
@@ -57,8 +67,7 @@ class WorldMemory:
             ids_per_layer=plan.pruning.needs_keys,
         )
         self.rotary = RotaryTable(plan.footprint.head_dim, device=device)
-        self._tokens = plan.footprint.tokens_per_frame
-        self._native_tokens = plan.layout.native_frames * self._tokens
+        self.native_tokens = plan.layout.native_frames * plan.footprint.tokens_per_frame
 
     @property
     def nbytes(self) -> int:
@@ -67,11 +76,10 @@ class WorldMemory:
 
     def begin(self, step: ChunkStep) -> ChunkCache:
         """Bring the window into the state that the chunk needs; returns the cache of its denoising passes."""
+        tokens = self.plan.footprint.tokens_per_frame
         for place, slot in enumerate(step.carry_slots):
-            at = self._native_tokens + place * self._tokens
-            self.window.move(
-                slice(slot * self._tokens, (slot + 1) * self._tokens), slice(at, at + self._tokens)
-            )
+            at = self.native_tokens + place * tokens
+            self.window.move(slice(slot * tokens, (slot + 1) * tokens), slice(at, at + tokens))
         if len(step.insert_slots):
             self._insert(step)
         return ChunkCache(self, step, commits=False)
@@ -93,7 +101,7 @@ class WorldMemory:
 
     def _insert(self, step: ChunkStep) -> None:
         pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
-        target = torch.from_numpy(step.insert_slots + self._native_tokens).to(self.device)
+        target = torch.from_numpy(step.insert_slots + self.native_tokens).to(self.device)
         moved = frame_shifts(self.positions, step, self.plan.layout, trained_frames=self.trained_frames)
         shift = torch.from_numpy(moved[step.insert_slots]).to(self.device)
         rotation: Rotation | None = None
@@ -104,9 +112,9 @@ class WorldMemory:
             self.window.write(layer, target, rotation.apply(tokens.keys), tokens.values)
 
     def _rotation(self, ids: Int64[Tensor, "batch tokens"], shift: Int64[Tensor, " tokens"]) -> Rotation:
-        cols = self.plan.footprint.grid[1]
-        cell = ids % self._tokens
-        frame = torch.div(ids, self._tokens, rounding_mode="floor") + shift
+        tokens, cols = self.plan.footprint.tokens_per_frame, self.plan.footprint.grid[1]
+        cell = ids % tokens
+        frame = torch.div(ids, tokens, rounding_mode="floor") + shift
         angles = self.rotary.angles(frame.flatten(), (cell // cols).flatten(), (cell % cols).flatten())
         return Rotation.from_angles(angles.view(*ids.shape, -1))
 
@@ -125,7 +133,7 @@ class ChunkCache:
         plan, tokens = memory.plan, memory.plan.footprint.tokens_per_frame
         self._copies = _runs(step.frame_slots, tokens)
         region = step.num_retrieved + len(step.carried_frames) * tokens
-        self.filled = memory._native_tokens + region if region else step.native_slots * tokens
+        self.filled = memory.native_tokens + region if region else step.native_slots * tokens
         frames = range(step.frames, step.frames + plan.layout.chunk_frames)
         self._first_id = step.frames * tokens
         self._rotation = memory.rotary.grid_rotation(frames, plan.footprint.grid)
@@ -153,7 +161,7 @@ class ChunkCache:
     def _store(self, layer: int, k: Tensor, turned: Tensor, v: Tensor) -> None:
         plan = self.memory.plan
         if self.step.store_tokens is None:
-            frames = turned.unflatten(1, (plan.layout.chunk_frames, -1))
+            frames = turned.view(len(turned), plan.layout.chunk_frames, -1, *turned.shape[2:])
             keep = plan.pruning.kept_per_frame(plan.footprint.tokens_per_frame)
             chosen = kept_by_key(frames, keep=keep, pooled=plan.pruning.pooled)
             picks = chosen[:, :, None, None].expand(-1, -1, *k.shape[2:])

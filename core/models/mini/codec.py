@@ -50,7 +50,9 @@ class PatchCodec(nn.Module):
         codec.scale.copy_(scale)
         return codec
 
-    def encode(self, pictures: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames channels h w"]:
+    def encode(
+        self, pictures: Float[Tensor, "frames 3 height width"]
+    ) -> Float[Tensor, "frames channels h w"]:
         """Latents of pictures in 0..1."""
         cells = F.pixel_unshuffle(pictures, CELL_PX) - self.mean[:, None, None]
         return torch.einsum("cp,fphw->fchw", self.basis * self.scale[:, None], cells)

@@ -23,8 +23,8 @@ def ray_features(
 ) -> Float[Tensor, "batch frames tokens features"]:
     """Viewing rays of every token's four latent cells, in the axes of the rollout's first camera.
 
-    Per cell: direction (3), moment (3), origin (3), Fourier features of direction (18) and moment (12). Absolute
-    rays, not framewise ones, are what lets attention find a place again by where it looks from.
+    Per cell: direction (3), moment (3), origin (3), Fourier features of direction (18) and moment (12).
+    Absolute rays, not framewise ones, are what lets attention find a place again by where it looks from.
 
     Args:
         c2w: Camera-to-world relative to the first frame of the rollout.
@@ -45,7 +45,7 @@ def ray_features(
 def image_condition(
     image_latent: Float[Tensor, "batch channels h w"] | None, frames: range, shape: tuple[int, int, int]
 ) -> Float[Tensor, "batch condition frames h w"]:
-    """Mask and image latents for the given latent frames: the picture at frame 0 of the rollout, zeros elsewhere.
+    """Mask and image latents of some frames: the picture at frame 0 of the rollout, zeros elsewhere.
 
     Args:
         image_latent: Latent of the first picture, or None to give no picture.
@@ -54,7 +54,9 @@ def image_condition(
     """
     batch, h, w = shape
     like = image_latent if image_latent is not None else torch.zeros(())
-    condition = torch.zeros(batch, 1 + LATENT_CHANNELS, len(frames), h, w, dtype=like.dtype, device=like.device)
+    condition = torch.zeros(
+        batch, 1 + LATENT_CHANNELS, len(frames), h, w, dtype=like.dtype, device=like.device
+    )
     if image_latent is not None and 0 in frames:
         at = frames.index(0)
         condition[:, 0, at] = 1.0

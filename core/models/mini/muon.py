@@ -1,7 +1,8 @@
 """Muon: momentum whose update is made orthogonal, for the matrices of the transformer blocks.
 
-Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Matrices of one shape are
-orthogonalised together: at this model's size, launching hundreds of small products would cost more than the sums.
+Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Matrices of one shape
+are orthogonalised together: at this model's size, launching hundreds of small products would cost more than
+the sums.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(matrices: Float[Tensor, "count rows cols"], steps: int = 5) -> Float[Tensor, "count rows cols"]:
+def orthogonalise(
+    matrices: Float[Tensor, "count rows cols"], steps: int = 5
+) -> Float[Tensor, "count rows cols"]:
     """Nearest orthogonal matrices, roughly, by a quintic Newton-Schulz iteration in bfloat16."""
     a, b, c = NEWTON_SCHULZ
     x = matrices.bfloat16()
@@ -27,7 +30,8 @@ def orthogonalise(matrices: Float[Tensor, "count rows cols"], steps: int = 5) ->
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.transpose(1, 2) if tall else x).to(matrices.dtype)
+    orthogonal: Tensor = x.transpose(1, 2) if tall else x
+    return orthogonal.to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):

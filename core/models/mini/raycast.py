@@ -1,4 +1,4 @@
-"""A vectorised raycaster for the procedural rooms; its pictures are the embedded model's training data and truth."""
+"""A vectorised raycaster for the procedural rooms: the embedded model's training data, and the truth."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def render(
     worlds, frames = c2w.shape[:2]
     colours = _trace(rooms, origins.reshape(worlds, -1, 3), directions.reshape(worlds, -1, 3))
     pictures = colours.view(worlds, 3, frames, height, width).transpose(1, 2).flatten(0, 1)
-    return _soften(F.avg_pool2d(pictures, supersample)).unflatten(0, (worlds, frames))
+    return _soften(F.avg_pool2d(pictures, supersample)).view(worlds, frames, 3, size[1], size[0])
 
 
 def _soften(pictures: Tensor) -> Tensor:

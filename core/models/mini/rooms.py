@@ -1,8 +1,8 @@
 """Procedural rooms: a new one for every seed, so that weights cannot hold a map.
 
-A room is a box with textured walls, a checkered floor, a ceiling with lamps and two round pillars. Rooms are made
-around a path, so that any scripted walk fits: the walls stand a margin outside of the path's bounds and pillars
-keep clear of it. Units: world units (about metres). Axes: OpenCV (+X right, +Y down, +Z forward).
+A room is a box with textured walls, a checkered floor, a ceiling with lamps and two round pillars. Rooms are
+made around a path, so that any scripted walk fits: the walls stand a margin outside of the path's bounds and
+pillars keep clear of it. Units: world units (about metres). Axes: OpenCV (+X right, +Y down, +Z forward).
 """
 
 from __future__ import annotations
@@ -41,6 +41,17 @@ class Rooms:
         return Rooms(*(t.to(device) for t in (self.low, self.high, self.pillars, self.atlas)))
 
 
+class _Dice:
+    """Uniform random numbers, a row for every world; their order decides what a seed looks like."""
+
+    def __init__(self, worlds: int, generator: torch.Generator) -> None:
+        self._worlds, self._generator = worlds, generator
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Numbers in [low, high), of shape [worlds, *shape]."""
+        return low + (high - low) * torch.rand(self._worlds, *shape, generator=self._generator)
+
+
 def make_rooms(positions: Float[Tensor, "worlds frames 3"], generator: torch.Generator) -> Rooms:
     """Rooms around the given camera positions.
 
@@ -48,28 +59,24 @@ def make_rooms(positions: Float[Tensor, "worlds frames 3"], generator: torch.Gen
         positions: Camera centres of each world's path; the room contains them all.
         generator: On the CPU; decides size, colours, panels and pillars.
     """
-    worlds = positions.shape[0]
-
-    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand(worlds, *shape, generator=generator)
-
-    low = positions.amin(1) - uniform(3, low=1.8, high=3.6)
-    high = positions.amax(1) + uniform(3, low=1.8, high=3.6)
+    dice = _Dice(positions.shape[0], generator)
+    low = positions.amin(1) - dice.uniform(3, low=1.8, high=3.6)
+    high = positions.amax(1) + dice.uniform(3, low=1.8, high=3.6)
     low[:, 1] = torch.minimum(torch.tensor(CEILING_Y), positions[..., 1].amin(1) - 0.6)
     high[:, 1] = torch.maximum(torch.tensor(FLOOR_Y), positions[..., 1].amax(1) + 0.6)
-    pillars = _place_pillars(positions, low, high, uniform)
-    return Rooms(low, high, pillars, _paint(low, high, uniform))
+    pillars = _place_pillars(positions, low, high, dice)
+    return Rooms(low, high, pillars, _paint(low, high, dice))
 
 
-def _place_pillars(positions: Tensor, low: Tensor, high: Tensor, uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """The most open of several random places for each pillar; shrunk to nothing where the path leaves no room."""
+def _place_pillars(positions: Tensor, low: Tensor, high: Tensor, dice: _Dice) -> Tensor:
+    """The most open of several random places for each pillar; of no radius where the path leaves no room."""
     tries = 12
-    spots = uniform(2, tries, 2)
+    spots = dice.uniform(2, tries, 2)
     floor_low, floor_size = low[:, None, None, ::2], (high - low)[:, None, None, ::2]
     spots = floor_low + floor_size * (0.12 + 0.76 * spots)
     gap = (spots[:, :, :, None] - positions[:, None, None, :, ::2]).norm(dim=-1).amin(-1)
     best = gap.argmax(-1, keepdim=True)
-    radius = uniform(2, low=0.2, high=0.36).minimum((gap.gather(-1, best)[..., 0] - 0.5).clamp(min=0.0))
+    radius = dice.uniform(2, low=0.2, high=0.36).minimum((gap.gather(-1, best)[..., 0] - 0.5).clamp(min=0.0))
     centre = spots.gather(2, best[..., None].expand(-1, -1, 1, 2))[:, :, 0]
     return torch.cat((centre, radius[..., None]), dim=-1)
 
@@ -92,11 +99,11 @@ def _band(x: Tensor, centre: Tensor, half: Tensor, softness: float) -> Tensor:
     return ((half - (x - centre).abs()) / softness + 0.5).clamp(0.0, 1.0)
 
 
-def _paint(low: Tensor, high: Tensor, uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    walls = _paint_walls(high - low, uniform)
-    floor = _paint_floor(high - low, uniform)
-    ceiling = _paint_ceiling(uniform)
-    pillars = _paint_pillars(uniform)
+def _paint(low: Tensor, high: Tensor, dice: _Dice) -> Tensor:
+    walls = _paint_walls(high - low, dice)
+    floor = _paint_floor(high - low, dice)
+    ceiling = _paint_ceiling(dice)
+    pillars = _paint_pillars(dice)
     tiles = torch.cat((walls, floor, ceiling, pillars), dim=1) * torch.tensor(WALL_SHADE)[:, None, None, None]
     return tiles.permute(0, 4, 1, 2, 3).flatten(2, 3).clamp(0.0, 1.0).contiguous()
 
@@ -111,42 +118,40 @@ def _at(x: Tensor) -> Tensor:
     return x[..., None, None]
 
 
-def _paint_walls(size: Tensor, uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _paint_walls(size: Tensor, dice: _Dice) -> Tensor:
     """Base colour, wainscot, skirting board and PANELS_PER_WALL pictures, doors and windows on four walls."""
     u, v = _texel_grid()
-    base = _colour(uniform(4), uniform(4, low=0.15, high=0.6), uniform(4, low=0.65, high=0.98))
+    base = _colour(dice.uniform(4), dice.uniform(4, low=0.15, high=0.6), dice.uniform(4, low=0.65, high=0.98))
     canvas = base[:, :, None, None].expand(-1, -1, TILE_ROWS, TILE_COLS, -1)
-    lower = _colour(uniform(4), uniform(4, low=0.3, high=0.8), uniform(4, low=0.35, high=0.8))
-    top = torch.where(uniform(4) < 0.6, uniform(4, low=0.62, high=0.8), torch.full_like(uniform(4), 2.0))
+    lower = _colour(dice.uniform(4), dice.uniform(4, low=0.3, high=0.8), dice.uniform(4, low=0.35, high=0.8))
+    has_lower = dice.uniform(4) < 0.6
+    top = torch.where(has_lower, dice.uniform(4, low=0.62, high=0.8), 2.0)
+    dice.uniform(4)  # not used; without it, all later throws and so the rooms of all seeds would change
     canvas = _blend(canvas, lower, ((v - _at(top)) * TILE_ROWS + 0.5).clamp(0.0, 1.0))
     length = size[:, [2, 2, 0, 0]]
     for panel in range(PANELS_PER_WALL):
-        canvas = _paint_panel(canvas, u, v, panel, length, uniform)
+        canvas = _paint_panel(canvas, u, v, panel=panel, length=length, dice=dice)
     skirting = ((v - 0.94) * TILE_ROWS + 0.5).clamp(0.0, 1.0).expand(canvas.shape[:4])
     return _blend(canvas, base * 0.35, skirting)
 
 
-def _paint_panel(  # noqa: PLR0913  # the pieces of one picture belong together
-    canvas: Tensor,
-    u: Tensor,
-    v: Tensor,
-    panel: int,
-    length: Tensor,
-    uniform,  # type: ignore[no-untyped-def]  # noqa: ANN001
-) -> Tensor:
+def _paint_panel(canvas: Tensor, u: Tensor, v: Tensor, *, panel: int, length: Tensor, dice: _Dice) -> Tensor:
+    """One door, window or picture with its frame and pattern on each of the four walls."""
     soft_u, soft_v = 1.0 / TILE_COLS, 1.0 / TILE_ROWS
-    kind = uniform(4)
+    kind = dice.uniform(4)
     is_door, is_window = kind < 0.3, (kind >= 0.3) & (kind < 0.5)
-    centre_u = (panel + uniform(4, low=0.3, high=0.7)) / PANELS_PER_WALL
-    half_u = uniform(4, low=0.35, high=0.75) / length  # widths in world units: doors are doors in any room
+    centre_u = (panel + dice.uniform(4, low=0.3, high=0.7)) / PANELS_PER_WALL
+    half_u = (
+        dice.uniform(4, low=0.35, high=0.75) / length
+    )  # widths in world units: doors are doors in any room
     half_u = half_u.clamp(max=0.8 / PANELS_PER_WALL / 2)
-    top = torch.where(is_door, uniform(4, low=0.14, high=0.3), uniform(4, low=0.1, high=0.25))
-    bottom = torch.where(is_door, torch.full_like(top, 0.94), uniform(4, low=0.48, high=0.66))
+    top = torch.where(is_door, dice.uniform(4, low=0.14, high=0.3), dice.uniform(4, low=0.1, high=0.25))
+    bottom = torch.where(is_door, torch.full_like(top, 0.94), dice.uniform(4, low=0.48, high=0.66))
     centre_v, half_v = (top + bottom) / 2, (bottom - top) / 2
-    frame = _colour(uniform(4), uniform(4, high=0.6), uniform(4, low=0.1, high=0.5))
-    inner = _colour(uniform(4), uniform(4, low=0.5), uniform(4, low=0.5))
+    frame = _colour(dice.uniform(4), dice.uniform(4, high=0.6), dice.uniform(4, low=0.1, high=0.5))
+    inner = _colour(dice.uniform(4), dice.uniform(4, low=0.5), dice.uniform(4, low=0.5))
     inner = torch.where(is_window[..., None], torch.tensor([0.75, 0.9, 1.0]).expand_as(inner), inner)
-    second = _colour(uniform(4), uniform(4, low=0.4), uniform(4, low=0.3))
+    second = _colour(dice.uniform(4), dice.uniform(4, low=0.4), dice.uniform(4, low=0.3))
 
     def box(margin_u: Tensor, margin_v: float) -> Tensor:
         across = _band(u, _at(centre_u), _at(half_u - margin_u), soft_u)
@@ -167,7 +172,7 @@ def _paint_panel(  # noqa: PLR0913  # the pieces of one picture belong together
     stripes = (torch.sin(local_v * 3.14159 * 2.5) * 4.0 + 0.5).clamp(0.0, 1.0)
     bars = (torch.sin(local_u * 3.14159 * 2.0) * 4.0 + 0.5).clamp(0.0, 1.0)
     knob = ((0.12 - ((local_u - 0.7).square() + (local_v * 3 - 0.3).square()).sqrt()) / 0.06).clamp(0.0, 1.0)
-    pick = uniform(4)
+    pick = dice.uniform(4)
     pattern = torch.where(_at(pick < 0.33), disc, torch.where(_at(pick < 0.66), stripes, bars))
     pattern = torch.where(_at(is_door), knob, torch.where(_at(is_window), cross, pattern))
     second = torch.where(is_window[..., None], frame, second)
@@ -179,12 +184,12 @@ def _triangle(x: Tensor) -> Tensor:
     return ((x / 2 - 0.25) % 1.0 - 0.5).abs() * 4 - 1
 
 
-def _paint_floor(size: Tensor, uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _paint_floor(size: Tensor, dice: _Dice) -> Tensor:
     """Checkers about one unit wide, two colours of one hue."""
     u, v = _texel_grid()
-    hue = uniform(1)
-    dark = _colour(hue, uniform(1, low=0.2, high=0.7), uniform(1, low=0.25, high=0.5))
-    light = _colour(hue, uniform(1, low=0.05, high=0.5), uniform(1, low=0.6, high=0.9))
+    hue = dice.uniform(1)
+    dark = _colour(hue, dice.uniform(1, low=0.2, high=0.7), dice.uniform(1, low=0.25, high=0.5))
+    light = _colour(hue, dice.uniform(1, low=0.05, high=0.5), dice.uniform(1, low=0.6, high=0.9))
     edge_x = _triangle(u * _at(size[:, 0:1])) * TILE_COLS / 2
     edge_z = _triangle(v * _at(size[:, 2:3])) * TILE_ROWS / 2
     checker = (edge_x / _at(size[:, 0:1])).clamp(-1, 1) * (edge_z / _at(size[:, 2:3])).clamp(-1, 1)
@@ -192,13 +197,13 @@ def _paint_floor(size: Tensor, uniform) -> Tensor:  # type: ignore[no-untyped-de
     return _blend(canvas, dark, checker / 2 + 0.5)
 
 
-def _paint_ceiling(uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _paint_ceiling(dice: _Dice) -> Tensor:
     """A pale ceiling with two bright lamps."""
     u, v = _texel_grid()
-    pale = _colour(uniform(1), uniform(1, high=0.2), uniform(1, low=0.7, high=0.9))
+    pale = _colour(dice.uniform(1), dice.uniform(1, high=0.2), dice.uniform(1, low=0.7, high=0.9))
     canvas = pale[:, :, None, None].expand(-1, -1, TILE_ROWS, TILE_COLS, -1)
     for side in (0.25, 0.75):
-        at_u, at_v = uniform(1, low=side - 0.1, high=side + 0.1), uniform(1, low=0.3, high=0.7)
+        at_u, at_v = dice.uniform(1, low=side - 0.1, high=side + 0.1), dice.uniform(1, low=0.3, high=0.7)
         lamp = _band(u, _at(at_u), torch.tensor(0.08), 2 / TILE_COLS)
         canvas = _blend(
             canvas, torch.ones_like(pale), lamp * _band(v, _at(at_v), torch.tensor(0.12), 2 / TILE_ROWS)
@@ -206,11 +211,11 @@ def _paint_ceiling(uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: 
     return canvas
 
 
-def _paint_pillars(uniform) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _paint_pillars(dice: _Dice) -> Tensor:
     """Two pillars with broad rings."""
     _, v = _texel_grid()
-    base = _colour(uniform(2), uniform(2, low=0.4), uniform(2, low=0.5))
-    ring = _colour(uniform(2), uniform(2, low=0.2), uniform(2, low=0.2, high=0.9))
+    base = _colour(dice.uniform(2), dice.uniform(2, low=0.4), dice.uniform(2, low=0.5))
+    ring = _colour(dice.uniform(2), dice.uniform(2, low=0.2), dice.uniform(2, low=0.2, high=0.9))
     canvas = base[:, :, None, None].expand(-1, -1, TILE_ROWS, TILE_COLS, -1)
-    wave = torch.sin(v * _at(uniform(2, low=2.0, high=5.0)) * 6.28318)
+    wave = torch.sin(v * _at(dice.uniform(2, low=2.0, high=5.0)) * 6.28318)
     return _blend(canvas, ring, (wave * 4).clamp(0.0, 1.0))

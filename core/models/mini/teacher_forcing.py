@@ -1,7 +1,7 @@
 """Self-attention of training: a whole clip at once, every noisy chunk seeing the clean chunks before it.
 
-The sequence is [clean chunks 0..C-2 | noisy chunks 0..C-1]. A clean chunk sees the clean chunks up to itself, a
-noisy one the clean chunks before it and itself: exactly what a rollout's cache holds, in one pass.
+The sequence is [clean chunks 0..C-2 | noisy chunks 0..C-1]. A clean chunk sees the clean chunks up to itself,
+a noisy one the clean chunks before it and itself: exactly what a rollout's cache holds, in one pass.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def visible_clean_tokens(
 ) -> Bool[Tensor, "batch chunks clean_tokens"]:
     """Clean tokens that each chunk may see: its past, some of it thinned out in some samples.
 
-    A share `drop` of the samples loses a random part of the tokens of all but the first and the two newest chunks,
-    so that a pruned chunk or a few tokens of one are nothing new to the network.
+    A share `drop` of the samples loses a random part of the tokens of all but the first and the two newest
+    chunks, so that a pruned chunk or a few tokens of one are nothing new to the network.
     """
     past = torch.arange((chunks - 1) * chunk_tokens) // chunk_tokens
     chunk = torch.arange(chunks)[:, None]
@@ -80,5 +80,6 @@ def visible_clean_tokens(
     old = (past > 0) & (past < chunk - 2)
     keep_share = torch.rand(batch, 1, chunks - 1, generator=generator)
     thinned = torch.rand(batch, 1, generator=generator) < drop
-    keep = torch.rand(batch, 1, len(past), generator=generator) < keep_share.repeat_interleave(chunk_tokens, 2)
+    token_share = keep_share.repeat_interleave(chunk_tokens, 2)
+    keep = torch.rand(batch, 1, len(past), generator=generator) < token_share
     return causal & (keep | ~old | ~thinned[..., None])

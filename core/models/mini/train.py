@@ -1,7 +1,7 @@
 """Trains the embedded model: `python -m core.models.mini.train --out train --steps 6000`.
 
-Teacher forcing on clips of procedural rooms. Resumable (run the same command again) and deterministic by seed on
-one kind of machine. Runs on two CPU cores (bfloat16 where the CPU has it) and on a GPU (`--device cuda`).
+Teacher forcing on clips of procedural rooms. Resumable (run the same command again) and deterministic by seed
+on one kind of machine. Runs on two CPU cores (bfloat16 where the CPU has it) and on a GPU (`--device cuda`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.models.mini.teacher_forcing import TeacherForcing, visible_clean_token
 from core.models.mini.trips import sample_clip
 from core.models.wan.block import CameraModulation
 from core.models.wan.network import WanNetwork
-from core.models.wan.rope import Rotation, RotaryTable
+from core.models.wan.rope import RotaryTable, Rotation
 
 log = logging.getLogger(__name__)
 
@@ -162,8 +162,8 @@ def initialise(network: WanNetwork, seed: int) -> None:
         elif name.endswith("bias"):
             p.data.zero_()
     for block in network.blocks:
-        block.modulation.data.zero_()  # type: ignore[union-attr, operator]
-        block.modulation.data[:, [2, 5]] = 0.3  # type: ignore[union-attr, index, operator]
+        block.modulation.data.zero_()  # type: ignore[operator]
+        block.modulation.data[:, [2, 5]] = 0.3  # type: ignore[operator]
     network.head.modulation.data.zero_()
     network.head.head.weight.data.mul_(0.1)
 
@@ -192,7 +192,9 @@ class Trainer:
         matrices = [p for n, p in self.network.named_parameters() if "blocks" in n and p.ndim == 2]
         others = [p for n, p in self.network.named_parameters() if not ("blocks" in n and p.ndim == 2)]
         self.muon = Muon(matrices, lr=train.lr)
-        self.adam = torch.optim.AdamW(others, lr=train.lr * train.adam_share, betas=(0.9, 0.97), weight_decay=0.0)
+        self.adam = torch.optim.AdamW(
+            others, lr=train.lr * train.adam_share, betas=(0.9, 0.97), weight_decay=0.0
+        )
         self.step = 0
         self.seconds = 0.0
 
@@ -205,7 +207,9 @@ class Trainer:
         """One optimiser step; returns the gradient's norm."""
         factor = self.lr_factor()
         for group in (*self.muon.param_groups, *self.adam.param_groups):
-            group["lr"] = factor * self.train.lr * (1.0 if group in self.muon.param_groups else self.train.adam_share)
+            group["lr"] = (
+                factor * self.train.lr * (1.0 if group in self.muon.param_groups else self.train.adam_share)
+            )
         self.muon.zero_grad(set_to_none=True)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()

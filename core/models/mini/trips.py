@@ -1,7 +1,7 @@
 """Random camera trips for training: turns, walks, arcs and pauses, most of which come back.
 
-A training sample is a few chunks of a longer trip, with true or stretched time positions between them, so that
-missing chunks and long distances in time are seen in training. This is what lets retrieval work.
+A training sample is a few chunks of a longer trip, with true or stretched time positions between them, so
+that missing chunks and long distances in time are seen in training. This is what lets retrieval work.
 """
 
 from __future__ import annotations

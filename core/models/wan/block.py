@@ -106,5 +106,5 @@ class WanBlock(nn.Module):
         if text is not None:
             query = self.cross_attn.query(self.norm3(x_BFND).flatten(1, 2))
             x_BFND = x_BFND + self.cross_attn.output(attention(query, text.k, text.v)).view_as(x_BFND)
-        x_BFND = x_BFND + self.ffn(layer_norm(x_BFND) * (1 + scale_ffn) + shift_ffn) * gate_ffn
-        return x_BFND
+        fed: Tensor = self.ffn(layer_norm(x_BFND) * (1 + scale_ffn) + shift_ffn)
+        return x_BFND + fed * gate_ffn

@@ -86,4 +86,4 @@ class Attention(nn.Module):
         return self.o(x.flatten(2))  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1))
+        return x.view(*x.shape[:-1], self.num_heads, -1)

@@ -20,7 +20,9 @@ from core.models.wan.layers import layer_norm, sinusoid
 PATCH = 2  # latent cells a token spans, in rows and in columns
 
 
-def fold_patches(x: Float[Tensor, "batch channels frames h w"]) -> Float[Tensor, "batch frames tokens features"]:
+def fold_patches(
+    x: Float[Tensor, "batch channels frames h w"],
+) -> Float[Tensor, "batch frames tokens features"]:
     """Each 1x2x2 patch as one token with features in (channel, dy, dx) order."""
     b, c, f, h, w = x.shape
     x = x.view(b, c, f, h // PATCH, PATCH, w // PATCH, PATCH)
@@ -46,7 +48,7 @@ class TimeHead(nn.Module):
 class WanNetwork(nn.Module):
     """Causal Wan transformer over a cache handed in.
 
-    Attribute names equal the tensor names of the upstream checkpoints, so weights load without a rename table.
+    Attribute names equal the tensor names of the upstream checkpoints: weights load without a rename table.
     """
 
     def __init__(self, config: WanConfig) -> None:

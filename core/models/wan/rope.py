@@ -15,9 +15,9 @@ from torch import Tensor
 class RotaryTable:
     """Angles of the three axes; no table of fixed length, so no cap on the rollout's length.
 
-    Of the `head_dim / 2` pairs of neighbouring features the last third turns with the column, the third before
-    it with the row (each rounded down) and all others with the latent frame. Within a group of m pairs, pair i
-    turns by position * 10000^(-i/m).
+    Of the `head_dim / 2` pairs of neighbouring features the last third turns with the column, the third
+    before it with the row (each rounded down) and all others with the latent frame. Within a group of m
+    pairs, pair i turns by position * 10000^(-i/m).
 
     Args:
         head_dim: Width of a head; even.
@@ -58,7 +58,9 @@ class RotaryTable:
 class Rotation:
     """Cosines and sines that turn a set of tokens; a pair (a, b) becomes (a cos - b sin, a sin + b cos)."""
 
-    def __init__(self, cos: Float[Tensor, "*batch tokens pairs"], sin: Float[Tensor, "*batch tokens pairs"]) -> None:
+    def __init__(
+        self, cos: Float[Tensor, "*batch tokens pairs"], sin: Float[Tensor, "*batch tokens pairs"]
+    ) -> None:
         self.cos = cos
         self.sin = sin
 
