@@ -1,7 +1,7 @@
 """Judges the embedded model: `python -m core.models.mini.evaluate --out report`.
 
 Every setting plays the same scripts in the same held-out worlds with the same noise. Written: results.json (every
-number), tables.md (what the model card holds) and contact.png (truth and modes over time, to be looked at).
+number), tables.md (what the model card holds) and contact-*.png (truth and modes over time, to look at).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from core.models.mini.scripts import SCRIPTS, SIX_RETURNS, Script
 from core.models.mini.settings import Setting, generate_worlds
 
 log = logging.getLogger(__name__)
+
+CARD_MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 
 PAPER = Setting(name="worldkv, paper", strategy="pose", prune="key", keep_ratio=0.25)
 RAYS = Setting(name="worldkv, rays 45", tokens=45)
@@ -69,7 +71,7 @@ def _cell(values: Sequence[float]) -> str:
 def quality_table(free: Sequence[Score], given: Sequence[Score]) -> str:
     """Modes against scripts: self-consistency, control, and truth where the view had been given."""
     lines = [
-        "| script | mode | revisit PSNR | revisit SSIM | control PSNR | given view, against truth | sharpness |",
+        "| script | mode | revisit PSNR | SSIM | control PSNR | given view, against truth | sharpness |",
         "|---|---|---|---|---|---|---|",
     ]
     for a, b in zip(free, given, strict=True):
@@ -146,6 +148,14 @@ def evaluate(judge: Judge, token_judge: Judge, out: Path) -> None:
     (out / "tables.md").write_text(text + "\n")
 
 
+def write_into_card(card: Path, tables: str) -> None:
+    """Replace what stands between the card's two marks."""
+    text = card.read_text()
+    head, _, rest = text.partition(CARD_MARKS[0])
+    _, _, tail = rest.partition(CARD_MARKS[1])
+    card.write_text(f"{head}{CARD_MARKS[0]}\n{tables.rstrip()}\n{CARD_MARKS[1]}{tail}")
+
+
 def main() -> None:
     """Command line of the evaluation."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -153,6 +163,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report")
     parser.add_argument("--worlds", type=int, default=32, help="worlds of the quality tables")
     parser.add_argument("--token-worlds", type=int, default=16, help="worlds of the token table")
+    parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
     parser.add_argument("--only-pictures", action="store_true", help="draw contact sheets, score nothing")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -164,6 +175,8 @@ def main() -> None:
             draw(judge, script, world, args.out / f"contact-{script.name.replace(' ', '-')}-{world}.png")
     if not args.only_pictures:
         evaluate(judge, Judge(model, args.token_worlds), args.out)
+    if args.card is not None:
+        write_into_card(args.card, (args.out / "tables.md").read_text())
 
 
 if __name__ == "__main__":
