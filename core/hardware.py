@@ -26,18 +26,16 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # an index beyond what torch can count
+        raise _no_device(name) from None
     there = {
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(device.type, True):
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        raise InputError(
-            f"there is no device {name}, {found} CUDA devices were found",
-            where="--device",
-            hint="use --device cpu, or see: worldkv doctor",
-        )
+        raise _no_device(name)
     return device
 
 
@@ -78,6 +76,16 @@ def device_peak_bytes(device: torch.device, engine_bytes: int) -> int:
     peak = torch.cuda.max_memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     return peak
+
+
+def _no_device(name: str) -> InputError:
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counted = f"{found} CUDA device{'s' * (found != 1)}" if found else "no CUDA device"
+    return InputError(
+        f"there is no device {name}: {counted} found",
+        where="--device",
+        hint="use --device cpu, or see: worldkv doctor",
+    )
 
 
 def _cpu_model() -> str:

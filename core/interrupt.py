@@ -23,8 +23,8 @@ class StopRequest:
 def stop_on_signal() -> Iterator[StopRequest]:
     """Turn Ctrl-C and termination into a request while the block runs.
 
-    The second Ctrl-C raises KeyboardInterrupt. Outside of the main thread, where Python allows no handlers, the
-    request is never made.
+    The second Ctrl-C raises KeyboardInterrupt. Outside of the main thread, where Python allows no handlers,
+    the request is never made.
     """
     request = StopRequest()
 

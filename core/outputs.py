@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,7 @@ RUNS = Path("runs")
 RUN_FILES = ("run.json", "chunks.jsonl", "video.mp4", "video.partial.mp4")
 RUN_FOLDERS = ("snapshot",)
 _LOCK = ".lock"
+_MAX_NAME = 50  # characters; a file system may count four bytes for each
 _HINT = "choose another --out"
 
 
@@ -43,7 +45,7 @@ class RunFolder:
 
         Args:
             out: The folder; None for `runs/<name>-<time>`, counted on if two runs start in one second.
-            name: What the run is of, for the default folder's name.
+            name: What the run is of, for the default folder's name; it may come from a stranger's file.
             overwrite: Whether an earlier run in `out` is removed. Only files that a run of ours leaves are
                 removed, and only where a run log shows that there was one.
             now: The time for the default folder's name.
@@ -100,7 +102,8 @@ class RunFolder:
 
     @classmethod
     def _create_default(cls, name: str, now: datetime) -> RunFolder:
-        stem = f"{name}-{now:%Y%m%d-%H%M%S}"
+        plain = re.sub(r"[^\w.-]+", "-", name)[:_MAX_NAME].strip("-.") or "run"
+        stem = f"{plain}-{now:%Y%m%d-%H%M%S}"
         for count in range(1, 1000):
             path = RUNS / (stem if count == 1 else f"{stem}-{count}")
             try:

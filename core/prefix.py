@@ -1,4 +1,4 @@
-"""Starting a rollout from a given clip: its camera path comes first, the script goes on from its last camera."""
+"""Starting a rollout from a given clip: the script goes on from the last camera of its path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ def after(clip: Trajectory, script: Trajectory) -> Trajectory:
     The script's first frame is its start pose, which is the clip's last one, so it is not shown twice.
     """
     if script.num_frames < 2:
-        raise InputError("nothing is left to generate after the prefix", where=script.source)
+        raise InputError(
+            "nothing is left to generate after the prefix",
+            where="--traj",
+            hint="one frame of it is the prefix's last; give two or more",
+        )
     moved = clip.c2w[-1] @ np.linalg.inv(script.c2w[0]) @ script.c2w[1:]
     scale = np.array(clip.image_size, dtype=float) / script.image_size
     intrinsics = script.intrinsics[1:] * np.tile(scale, 2)

@@ -15,6 +15,7 @@ from core.memory.viewpoints import Viewpoints
 from core.models.base import Controls, Decoder
 from core.rollout import GivenLatents
 from core.sampler import NoiseLevels
+from core.script import Script
 from trajectories import Trajectory
 
 
@@ -74,6 +75,14 @@ class Session(Protocol):
         """Shapes and bytes of keys, values and weights."""
         ...
 
+    def check_files(self) -> None:
+        """Look whether the model's files are there and look right, without loading them.
+
+        Raises:
+            ModelFilesError: They are not.
+        """
+        ...
+
     def load(self, device: torch.device, dtype: torch.dtype) -> LoadedModel:
         """Load the weights and bind them to the input."""
         ...
@@ -81,8 +90,8 @@ class Session(Protocol):
 
 @runtime_checkable
 class OpenSession(Protocol):
-    """Prepares a session from settings and a trajectory."""
+    """Prepares a session from settings and what will be shown."""
 
-    def __call__(self, config: GenerateConfig, trajectory: Trajectory) -> Session:
+    def __call__(self, config: GenerateConfig, script: Script) -> Session:
         """Check everything that can be checked without weights."""
         ...

@@ -29,32 +29,32 @@ def generate(
         Flag(help="Trajectory: a library name (worldkv traj list) or a YAML file.", rich_help_panel=_WHAT),
     ] = None,
     model: Annotated[
-        str | None, Flag(help="Model (worldkv models list).  [default: mini]", rich_help_panel=_WHAT)
+        str | None, Flag(help="Model (worldkv models list) (default mini).", rich_help_panel=_WHAT)
     ] = None,
     image: Annotated[
         Path | None, Flag(help="First frame. Without it mini uses its own world's.", rich_help_panel=_WHAT)
     ] = None,
-    prompt: Annotated[
-        str | None, Flag(help="Text, for models that take it.", rich_help_panel=_WHAT)
-    ] = None,
+    prompt: Annotated[str | None, Flag(help="Text, for models that take it.", rich_help_panel=_WHAT)] = None,
     prefix: Annotated[
         str | None,
-        Flag(help="Start from a given clip: chunks of a true walk (mini), or a video.", rich_help_panel=_WHAT),
+        Flag(
+            help="Start from a given clip: chunks of a true walk (mini), or a video.", rich_help_panel=_WHAT
+        ),
     ] = None,
     prefix_traj: Annotated[
         str | None, Flag(help="Camera path of the prefix video.", rich_help_panel=_WHAT)
     ] = None,
     fit: Annotated[
         str | None,
-        Flag(help="cut or pad: how frames come to fill whole chunks.  [default: cut]", rich_help_panel=_WHAT),
+        Flag(help="cut or pad: how frames come to fill whole chunks (default cut).", rich_help_panel=_WHAT),
     ] = None,
-    seed: Annotated[int | None, Flag(help="Seed of the noise.  [default: 0]", rich_help_panel=_WHAT)] = None,
+    seed: Annotated[int | None, Flag(help="Seed of the noise (default 0).", rich_help_panel=_WHAT)] = None,
     world_seed: Annotated[
-        int | None, Flag(help="Which of mini's worlds.  [default: 0]", rich_help_panel=_WHAT)
+        int | None, Flag(help="Which of mini's worlds (default 0).", rich_help_panel=_WHAT)
     ] = None,
     memory: Annotated[
         str | None,
-        Flag(help="full, sliding, sink or worldkv.  [default: worldkv]", rich_help_panel=_MEMORY),
+        Flag(help="full, sliding, sink or worldkv (default worldkv).", rich_help_panel=_MEMORY),
     ] = None,
     sink: Annotated[
         int | None, Flag(help="First latent frames that always stay.", rich_help_panel=_MEMORY)
@@ -65,11 +65,9 @@ def generate(
     retrieve: Annotated[
         float | None, Flag(help="Retrieved tokens, in chunks' worth.", rich_help_panel=_MEMORY)
     ] = None,
-    retrieve_tokens: Annotated[
-        int | None, Flag(help="The same in tokens.", rich_help_panel=_MEMORY)
-    ] = None,
+    retrieve_tokens: Annotated[int | None, Flag(help="The same in tokens.", rich_help_panel=_MEMORY)] = None,
     strategy: Annotated[
-        str | None, Flag(help="rays, coverage or pose.  [default: rays]", rich_help_panel=_MEMORY)
+        str | None, Flag(help="rays, coverage or pose (default rays).", rich_help_panel=_MEMORY)
     ] = None,
     gate: Annotated[
         float | None,
@@ -80,7 +78,7 @@ def generate(
     ] = None,
     positions: Annotated[
         str | None,
-        Flag(help="absolute, contiguous, listed or slot.  [default: absolute]", rich_help_panel=_MEMORY),
+        Flag(help="absolute, contiguous, listed or slot (default absolute).", rich_help_panel=_MEMORY),
     ] = None,
     prune: Annotated[
         str | None,
@@ -88,7 +86,10 @@ def generate(
     ] = None,
     keep_ratio: Annotated[
         float | None,
-        Flag(help="Share of the non-anchor tokens kept; below 1 for pose and coverage.", rich_help_panel=_MEMORY),
+        Flag(
+            help="Share of the non-anchor tokens kept; below 1 for pose and coverage.",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     pooled: Annotated[
         bool | None,
@@ -99,13 +100,13 @@ def generate(
         Flag("--keep-all", help="Store every chunk, also what no later one needs.", rich_help_panel=_MEMORY),
     ] = None,
     device: Annotated[
-        str | None, Flag(help="auto, cpu, cuda, cuda:1, mps.  [default: auto]", rich_help_panel=_WHERE)
+        str | None, Flag(help="auto, cpu, cuda, cuda:1, mps (default auto).", rich_help_panel=_WHERE)
     ] = None,
     dtype: Annotated[
-        str | None, Flag(help="auto, float32, bfloat16 or float16.  [default: auto]", rich_help_panel=_WHERE)
+        str | None, Flag(help="auto, float32, bfloat16 or float16 (default auto).", rich_help_panel=_WHERE)
     ] = None,
     out: Annotated[
-        Path | None, Flag(help="Run folder.  [default: runs/<name>-<time>]", rich_help_panel=_WHERE)
+        Path | None, Flag(help="Run folder (default runs/<name>-<time>).", rich_help_panel=_WHERE)
     ] = None,
     overwrite: Annotated[
         bool | None, Flag("--overwrite", help="Replace an earlier run in --out.", rich_help_panel=_WHERE)
@@ -119,9 +120,7 @@ def generate(
     as_json: Annotated[
         bool | None, Flag("--json", help="Print the result as one JSON object.", rich_help_panel=_WHERE)
     ] = None,
-    quiet: Annotated[
-        bool | None, Flag("--quiet", "-q", help="No progress.", rich_help_panel=_WHERE)
-    ] = None,
+    quiet: Annotated[bool | None, Flag("--quiet", "-q", help="No progress.", rich_help_panel=_WHERE)] = None,
 ) -> None:
     """Generate a video along a scripted trajectory.
 
@@ -144,17 +143,20 @@ def generate(
     else:
         typer.echo(_report(summary, folder))
     if summary.status == "interrupted":
-        done = summary.totals.chunks
-        raise KeyboardInterrupt(f"{done} of {job.num_chunks} chunks are in {folder / 'video.mp4'}")
+        done, video = summary.totals.chunks, folder / "video.mp4"
+        told = f"{done} of {job.num_chunks} chunks are in {video}" if done else "no chunk was finished"
+        raise KeyboardInterrupt(told)
 
 
 def _report(summary: RunSummary, folder: Path) -> str:
     """The run in a few lines."""
     totals, video, fidelity = summary.totals, summary.video, summary.fidelity
-    lines = [str(folder / "video.mp4")]
+    lines = [str(folder if video is None else folder / video.path)]
     if video is not None:
         speed = f", {totals.fps:.1f} fps" if totals.fps else ""
-        lines.append(f"  {video.num_frames} frames, {video.width}x{video.height}, {totals.wall_s:.1f} s{speed}")
+        lines.append(
+            f"  {video.num_frames} frames, {video.width}x{video.height}, {totals.wall_s:.1f} s{speed}"
+        )
     if totals.hits + totals.misses:
         recall = f"{totals.recall:.0%}" if totals.recall is not None else "-"
         bank = human_bytes(totals.peak_bank_bytes)

@@ -75,7 +75,7 @@ def read_config(path: Path = WEIGHTS) -> MiniConfig:
             return MiniConfig.from_dict(json.loads((file.metadata() or {})["config"]))
     except KeyError:
         raise _unreadable(path, "they do not say which sizes the network has") from None
-    except Exception as error:  # noqa: BLE001 - safetensors' own error class has no better base
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -182,12 +182,12 @@ class MiniModel:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except Exception as error:  # noqa: BLE001 - safetensors' own error class has no better base
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise _unreadable(path, error) from None
         # Not on the meta device: that would import half of torch's compiler, seconds for a model of this size.
         network, codec = WanNetwork(config.network), PatchCodec(LATENT_CHANNELS)
         parts = nn.ModuleDict({"network": network, "codec": codec})
-        check_tensors(parts, tensors, where=str(path), hint=hint)
+        check_tensors(parts, tensors, where=str(path), hint=_WEIGHTS_HINT)
         parts.load_state_dict(tensors, assign=True)
         network.requires_grad_(requires_grad=False)
         return cls(config, network.to(device, dtype).eval(), codec.to(device).eval())

@@ -16,13 +16,12 @@ from core.errors import InputError
 from core.memory.footprint import Footprint
 from core.memory.viewpoints import Viewpoints
 from core.models.mini.config import CHUNK_FRAMES, MiniConfig
-from core.models.mini.model import MiniModel, mini_footprint, mini_viewpoints
+from core.models.mini.model import WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World
 from core.models.session import LoadedModel, WindowDefaults
-from core.prefix import after
+from core.script import Script
 from core.video.reader import read_image, read_video
-from trajectories import Trajectory, load
 
 DEFAULTS = WindowDefaults(
     sink_frames=CHUNK_FRAMES,
@@ -39,7 +38,7 @@ class MiniSession:
     default_scale = 8
     trained_frames = MAX_TIME_FRAMES
 
-    def __init__(self, config: GenerateConfig, trajectory: Trajectory) -> None:
+    def __init__(self, config: GenerateConfig, script: Script) -> None:
         if config.prompt is not None:
             raise InputError(
                 "the embedded model takes no text", where="--prompt", hint="pick a world with --world-seed"
@@ -47,10 +46,10 @@ class MiniSession:
         self._mini = MiniConfig()
         self.frame_size = (self._mini.width_px, self._mini.height_px)
         self.inputs: Mapping[str, Path] = {}
-        self.trajectory, self._given_chunks = trajectory, 0
+        self.trajectory, self._given_chunks = script.trajectory, script.given_frames // CHUNK_FRAMES
         pictures: GivenPictures | None = None
         if isinstance(config.prefix, Path):
-            pictures = self._prefix_video(config, config.prefix)
+            pictures = self._pictures_of_video(config, config.prefix, script.given_frames)
         elif config.prefix is not None:
             self._given_chunks = self._checked_chunks(config.prefix)
         if config.image is not None:
@@ -71,9 +70,13 @@ class MiniSession:
         """Shapes and bytes of keys, values and weights."""
         return mini_footprint(self._mini, dtype)
 
+    def check_files(self) -> None:
+        """Look at the packaged weights."""
+        read_config(WEIGHTS)
+
     def load(self, device: torch.device, dtype: torch.dtype) -> LoadedModel:
         """Load the packaged weights; the true or given first picture starts the rollout."""
-        model = MiniModel.load(device=device, dtype=dtype)
+        model = MiniModel.load(path=WEIGHTS, device=device, dtype=dtype)
 
         def given(chunk: int) -> Tensor | None:
             if chunk >= self._given_chunks:
@@ -100,27 +103,18 @@ class MiniSession:
             )
         return chunks
 
-    def _prefix_video(self, config: GenerateConfig, path: Path) -> GivenPictures:
-        if config.prefix_traj is None:
+    def _pictures_of_video(self, config: GenerateConfig, path: Path, num_frames: int) -> GivenPictures:
+        frames = read_video(path, max_frames=num_frames)
+        if len(frames) < num_frames:
             raise InputError(
-                "a prefix video needs its camera path", where="--prefix", hint="add --prefix-traj FILE"
-            )
-        clip = load(config.prefix_traj)
-        frames = read_video(path, max_frames=clip.num_frames)
-        if len(frames) < clip.num_frames:
-            raise InputError(
-                f"the prefix video has {len(frames)} frames, its camera path {clip.num_frames}",
-                where="--prefix-traj",
-                hint="give the camera path of exactly this video",
+                f"the prefix video breaks off after {len(frames)} frames",
+                where=str(path),
+                hint="is it whole?",
             )
         self.inputs = {"prefix": path}
-        self._given_chunks = clip.num_frames // CHUNK_FRAMES
-        clip, _ = clip.fit_chunks(first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how="cut")
-        joined = after(clip, self.trajectory)
-        self.trajectory, _ = joined.fit_chunks(
-            first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how=config.fit
-        )
-        pictures = fit_pictures(frames[: clip.num_frames], self.frame_size)
+        if config.prefix_traj is not None and Path(config.prefix_traj).is_file():
+            self.inputs = {**self.inputs, "prefix_traj": Path(config.prefix_traj)}
+        pictures = fit_pictures(frames, self.frame_size)
         return lambda start, stop: pictures[start:stop]
 
     def _picture_of_file(self, path: Path) -> GivenPictures:
@@ -132,7 +126,7 @@ class MiniSession:
 def fit_pictures(
     frames: UInt8[np.ndarray, "frames rows cols 3"], size: tuple[int, int]
 ) -> Float[Tensor, "frames 3 height width"]:
-    """Crop pictures around the middle to the shape of `size` (width, height) and scale them, colours in 0..1."""
+    """Pictures cropped around the middle to the shape of `size` (width, height) and scaled; colours 0..1."""
     width, height = size
     rows, cols = frames.shape[1:3]
     scale = max(width / cols, height / rows)
@@ -143,6 +137,6 @@ def fit_pictures(
     return F.interpolate(pictures, (height, width), mode="bilinear", antialias=True).clamp(0.0, 1.0)
 
 
-def open_session(config: GenerateConfig, trajectory: Trajectory) -> MiniSession:
+def open_session(config: GenerateConfig, script: Script) -> MiniSession:
     """Prepare a rollout of the embedded model."""
-    return MiniSession(config, trajectory)
+    return MiniSession(config, script)

@@ -1,0 +1,142 @@
+"""From the user's words about memory to a window, a strategy and a pruning rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.config import GenerateConfig, Resolved
+from core.errors import InputError
+from core.memory.layout import MemoryMode, WindowLayout
+from core.memory.prune_policy import Pruning
+from core.memory.strategies import strategy
+from core.memory.strategies.base import Strategy
+from core.models.session import Session
+
+_RETRIEVAL_KEYS = ("strategy", "gate", "positions", "prune", "keep_ratio", "pooled")
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """How a rollout remembers.
+
+    Attributes:
+        layout: The window.
+        strategy: Who chooses what is retrieved; None if nothing is.
+        pruning: What is dropped from a chunk before it is stored.
+        notes: Settings that have no effect, for the user.
+    """
+
+    layout: WindowLayout
+    strategy: Strategy | None
+    pruning: Pruning
+    notes: tuple[str, ...]
+
+
+def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
+    """Settle what the user left open as the model recommends.
+
+    Raises:
+        InputError: No such window is possible.
+    """
+    config, views = resolved.config, session.viewpoints
+    mode = MemoryMode(config.memory)
+    pruning = Pruning()
+    if config.keep_ratio < 1.0:
+        pruning = Pruning(rule=config.prune, keep_ratio=config.keep_ratio, pooled=config.pooled)
+    notes = _idle_settings(resolved)
+    chosen, tokens = None, 0
+    if mode is MemoryMode.WORLDKV:
+        chosen, tokens = _retrieval(resolved, session, pruning)
+        unused = (config.retrieve_tokens or 0) - tokens
+        if config.strategy != "rays" and unused > 0:
+            notes += (
+                f"{config.strategy} retrieves whole chunks: {unused} of the retrieve_tokens stay unused",
+            )
+    sink, recent = _native_frames(config, session)
+    layout = WindowLayout(
+        mode=mode,
+        num_frames=views.num_frames,
+        chunk_frames=views.chunk_frames,
+        tokens_per_frame=views.tokens_per_frame,
+        sink_frames=sink,
+        recent_frames=recent,
+        retrieve_tokens=tokens,
+    )
+    return MemorySettings(layout, chosen, pruning, notes)
+
+
+def _native_frames(config: GenerateConfig, session: Session) -> tuple[int, int]:
+    """Sink and recent frames; None means the model's default."""
+    has_sink = config.memory in ("sink", "worldkv")
+    if config.sink and not has_sink:
+        raise InputError(
+            f"memory mode {config.memory} has no sink", where="--sink", hint="use --memory sink or worldkv"
+        )
+    sink = session.defaults.sink_frames if config.sink is None else config.sink
+    recent = session.defaults.recent_frames if config.recent is None else config.recent
+    return (sink if has_sink else 0), recent
+
+
+def _retrieval(resolved: Resolved, session: Session, pruning: Pruning) -> tuple[Strategy, int]:
+    """Who fills the room for retrieved tokens, and how many there are, at most those of the whole rollout."""
+    config, views = resolved.config, session.viewpoints
+    default_chunks = session.defaults.retrieve_chunks[config.strategy]
+    chunks = min(config.retrieve or default_chunks, views.num_chunks)
+    if config.strategy == "rays":
+        if pruning.rule != "none":
+            raise InputError(
+                "rays picks single tokens itself, so there is nothing to prune",
+                where=resolved.sources["keep_ratio"],
+                hint="leave it out, or use --strategy pose or coverage",
+            )
+        tokens = config.retrieve_tokens or round(chunks * views.tokens_per_chunk)
+        if tokens < 1:
+            problem = f"{config.retrieve:g} chunks of {views.tokens_per_chunk} tokens are not one token"
+            hint = "--memory sink retrieves nothing"
+            raise InputError(problem, where=resolved.sources["retrieve"], hint=hint)
+        most = views.num_chunks * views.tokens_per_chunk
+        return strategy("rays")(max_distance=config.gate), min(tokens, most)
+    stored = pruning.kept_per_chunk(views.tokens_per_frame, views.chunk_frames)
+    whole = _whole_chunks(resolved, chunks, stored, views.num_chunks)
+    if config.strategy == "coverage" and config.gate is not None:
+        return strategy("coverage")(num_chunks=whole, min_gain=config.gate), whole * stored
+    return strategy(config.strategy)(num_chunks=whole), whole * stored
+
+
+def _whole_chunks(resolved: Resolved, chunks: float, stored: int, num_chunks: int) -> int:
+    """How many chunks of `stored` tokens a strategy for whole chunks retrieves."""
+    config = resolved.config
+    if config.retrieve_tokens is None:
+        if chunks != int(chunks):
+            problem = f"{config.strategy} retrieves whole chunks, got {chunks:g}"
+            hint = "give a whole number, or use --strategy rays"
+            raise InputError(problem, where=resolved.sources["retrieve"], hint=hint)
+        return int(chunks)
+    whole = min(config.retrieve_tokens // stored, num_chunks)
+    if whole < 1:
+        raise InputError(
+            f"{config.strategy} retrieves whole chunks of {stored} tokens, and not one fits",
+            where=resolved.sources["retrieve_tokens"],
+            hint=f"give at least {stored}, or use --strategy rays",
+        )
+    return whole
+
+
+def _idle_settings(resolved: Resolved) -> tuple[str, ...]:
+    """Settings that somebody made and that change nothing."""
+    config, made = resolved.config, resolved.sources
+    notes = []
+    if config.memory == "full" and "recent" in made:
+        notes.append("memory mode full keeps every frame: recent has no effect")
+    if config.memory != "worldkv":
+        idle = [key for key in _RETRIEVAL_KEYS if key in made]
+        if idle:
+            have = "has" if len(idle) == 1 else "have"
+            notes.append(f"memory mode {config.memory} retrieves nothing: {', '.join(idle)} {have} no effect")
+    elif "prune" in made and config.prune != "none" and config.keep_ratio == 1.0:
+        notes.append("keep_ratio is 1: prune has no effect")
+    elif config.prune == "none" and config.keep_ratio < 1.0:
+        notes.append("prune is none: keep_ratio has no effect")
+    if config.strategy == "pose" and config.memory == "worldkv" and config.gate is not None:
+        notes.append("pose has no gate: gate has no effect")
+    return tuple(notes)
