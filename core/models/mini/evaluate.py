@@ -1,7 +1,7 @@
 """Judges the embedded model: `python -m core.models.mini.evaluate --out report`.
 
-Every setting plays the same scripts in the same held-out worlds with the same noise. Written: results.json (every
-number), tables.md (what the model card holds) and contact-*.png (truth and modes over time, to look at).
+Every setting plays the same scripts in the same held-out worlds with the same noise. Written: results.json
+(every number), tables.md (what the model card holds), contact-*.png (truth and modes over time).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.contact_sheet import SheetRow, contact_sheet
 from core.fidelity import bootstrap_ci
 from core.models.mini.judge import FIRST_WORLD_SEED, Judge, Score, true_video
 from core.models.mini.model import WEIGHTS, MiniModel
-from core.models.mini.scripts import SCRIPTS, SIX_RETURNS, Script
+from core.models.mini.scripts import MANY_RETURNS, SCRIPTS, SIX_RETURNS, Script
 from core.models.mini.settings import Setting, generate_worlds
 
 log = logging.getLogger(__name__)
@@ -100,9 +100,11 @@ def token_table(scores: Sequence[Score], scripts: Sequence[Script]) -> str:
 
 
 def returns_table(scores: Sequence[Score]) -> str:
-    """One row a mode: the script with many returns."""
-    lines = ["| mode | revisit PSNR over six returns |", "|---|---|"]
-    lines += [f"| {s.setting} | {_cell(s.self_psnr_db)} |" for s in scores]
+    """Scripts that come back many times: all revisits, and those of the last quarter."""
+    lines = ["| script | mode | all revisits | last quarter | sharpness |", "|---|---|---|---|---|"]
+    for s in scores:
+        cells = f"{_cell(s.self_psnr_db)} | {_cell(s.late_psnr_db)} | {np.mean(s.sharpness):.2f}"
+        lines.append(f"| {s.script} | {s.setting} | {cells} |")
     return "\n".join(lines)
 
 
@@ -123,7 +125,8 @@ def draw(judge: Judge, script: Script, world: int, path: Path, *, columns: int =
 
 def evaluate(judge: Judge, token_judge: Judge, out: Path) -> None:
     """Score everything and write the report."""
-    with tqdm(total=len(MODES) * (2 * len(SCRIPTS) + 1) + len(TOKEN_SETTINGS) * len(SCRIPTS)) as bar:
+    few = Judge(judge.model, min(8, judge.num_worlds))
+    with tqdm(total=len(MODES) * (2 * len(SCRIPTS) + 2) + len(TOKEN_SETTINGS) * len(SCRIPTS)) as bar:
 
         def play(who: Judge, script: Script, setting: Setting, *, given: bool = False) -> Score:
             bar.set_postfix_str(f"{script.name}, {setting.name}")
@@ -135,13 +138,14 @@ def evaluate(judge: Judge, token_judge: Judge, out: Path) -> None:
         free = [play(judge, *pair) for pair in combinations]
         given = [play(judge, *pair, given=True) for pair in combinations]
         returns = [play(judge, SIX_RETURNS, setting) for setting in MODES]
+        returns += [play(few, MANY_RETURNS, setting) for setting in MODES]
         grain = [play(token_judge, script, s) for s in TOKEN_SETTINGS for script in SCRIPTS]
     parts = {"free": free, "given": given, "returns": returns, "tokens": grain}
     numbers = {name: [asdict(score) for score in scores] for name, scores in parts.items()}
     (out / "results.json").write_text(json.dumps(numbers, indent=1) + "\n")
     tables = {
         f"Quality, {judge.num_worlds} held-out worlds": quality_table(free, given),
-        f"Six returns, {judge.num_worlds} worlds": returns_table(returns),
+        f"Long rollouts, {judge.num_worlds} and {few.num_worlds} worlds": returns_table(returns),
         f"Which tokens are worth keeping, {token_judge.num_worlds} worlds": token_table(grain, SCRIPTS),
     }
     text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())

@@ -36,6 +36,7 @@ class Score:
         control_psnr_db: Frames of other places at the same gaps in time: what a frozen picture would win.
         truth_psnr_db: Returned views against the true world; only where the first leg was given.
         sharpness: Gradient energy of what was generated over the truth's.
+        late_psnr_db: As self_psnr_db, over the revisits in the last quarter of the video.
         early_psnr_db: The first three generated frames after the given picture against the truth.
     """
 
@@ -49,10 +50,19 @@ class Score:
     control_psnr_db: list[float]
     truth_psnr_db: list[float]
     sharpness: list[float]
+    late_psnr_db: list[float]
     early_psnr_db: list[float]
 
 
-MEASURES = ("self_psnr_db", "self_ssim", "control_psnr_db", "truth_psnr_db", "sharpness", "early_psnr_db")
+MEASURES = (
+    "self_psnr_db",
+    "self_ssim",
+    "control_psnr_db",
+    "truth_psnr_db",
+    "sharpness",
+    "late_psnr_db",
+    "early_psnr_db",
+)
 
 
 class Judge:
@@ -106,10 +116,12 @@ def true_video(world: World, num_frames: int) -> UInt8[np.ndarray, "frames heigh
 def _compare(video: np.ndarray, truth: np.ndarray, c2w: np.ndarray, given: int) -> dict[str, float]:
     pairs = [p for p in revisit_pairs(c2w, min_gap_frames=MIN_GAP_FRAMES) if p.later >= given]
     controls = control_pairs(c2w, pairs)
+    late = [p for p in pairs if p.later >= len(video) * 3 // 4]
     values = {
         "self_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in pairs]),
         "self_ssim": _mean([ssim(video[p.later], video[p.earlier]) for p in pairs]),
         "control_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in controls]),
+        "late_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in late]),
         "sharpness": _mean([sharpness(video[f], truth[f]) for f in range(max(3, given), len(video), 3)]),
     }
     if not given:

@@ -65,3 +65,4 @@ SCRIPTS = (
     ),
 )
 SIX_RETURNS = Script("six returns", (_turn(90), _turn(-90)) * 6 + ("hold: {frames: 2}",), 4)
+MANY_RETURNS = Script("24 returns", (_turn(90), _turn(-90)) * 24 + ("hold: {frames: 2}",), 4)
