@@ -83,7 +83,7 @@ class WanBlock(nn.Module):
     def forward(
         self,
         x_BFND: Float[Tensor, "batch frames tokens dim"],
-        time_BF6D: Float[Tensor, "batch #frames 6 dim"],
+        time_BF6D: Float[Tensor, "#batch #frames 6 dim"],
         *,
         cache: SelfAttentionCache,
         camera: CameraModulation | None,

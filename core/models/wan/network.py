@@ -38,7 +38,7 @@ class TimeHead(nn.Module):
         self.head = nn.Linear(dim, out_features)
 
     def forward(
-        self, x_BFND: Float[Tensor, "batch frames tokens dim"], time_BFD: Float[Tensor, "batch #frames dim"]
+        self, x_BFND: Float[Tensor, "batch frames tokens dim"], time_BFD: Float[Tensor, "#batch #frames dim"]
     ) -> Float[Tensor, "batch frames tokens features"]:
         """Predict the features (dy, dx, channel) of each token's patch."""
         shift, scale = (self.modulation[:, None] + time_BFD[:, :, None]).unsqueeze(3).unbind(2)
@@ -95,7 +95,7 @@ class WanNetwork(nn.Module):
     def forward(
         self,
         latents_BCFhw: Float[Tensor, "batch channels frames h w"],
-        timestep_BF: Float[Tensor, "batch #frames"],
+        timestep_BF: Float[Tensor, "#batch #frames"],
         *,
         cache: SelfAttentionCache,
         camera: Sequence[CameraModulation] | None = None,
@@ -105,7 +105,7 @@ class WanNetwork(nn.Module):
 
         Args:
             latents_BCFhw: Noisy latents and condition channels.
-            timestep_BF: Noise level times 1000, one for all frames or one a frame.
+            timestep_BF: Noise level times 1000, one for all rollouts or frames or one for each.
             cache: Attends on behalf of every layer's self-attention.
             camera: Per layer, from `camera_modulations`.
             text: Per layer, from `embed_text`.
