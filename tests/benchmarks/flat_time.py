@@ -3,7 +3,7 @@
     worldkv generate --traj long-patrol --out runs/patrol
     python -m tests.benchmarks.flat_time runs/patrol --early 20 --late 600
 
-Compares medians over a few chunks around two places of one run, so that a shared machine's drift shows in both.
+Compares medians over a few chunks around two places of one run.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.models.mini.codec import PatchCodec
 from core.models.mini.conditioning import ray_features
-from core.models.mini.config import MiniConfig
+from core.models.mini.config import CHUNK_FRAMES, MiniConfig
 from core.models.mini.raycast import render
 from core.models.mini.rooms import make_rooms
 from core.models.mini.trips import Clip, sample_clip
@@ -99,15 +99,37 @@ class ClipPool:
             times=torch.stack([b.times[i] for b, i in chosen]),
         )
 
-    @torch.no_grad()
     def _render(self, group: int) -> ClipBatch:
         rng = np.random.default_rng((self.seed, 0, group))
-        clips = [sample_clip(rng, self.chunks) for _ in range(self.fresh)]
-        size = (self.config.width_px, self.config.height_px)
-        pictures, c2w, intrinsics = render_clips(clips, int(rng.integers(1 << 62)), size, self.device)
-        latents = self.codec.encode(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-        return ClipBatch(
-            latents=latents.transpose(1, 2),
-            rays=ray_features(c2w, intrinsics, size),
-            times=torch.from_numpy(np.stack([c.times for c in clips])).to(self.device),
-        )
+        return render_batch(self.config, self.codec, rng, self.fresh, self.chunks, self.device)[0]
+
+
+@torch.no_grad()
+def render_batch(
+    config: MiniConfig,
+    codec: PatchCodec,
+    rng: np.random.Generator,
+    count: int,
+    chunks: int,
+    device: torch.device,
+) -> tuple[ClipBatch, Float[Tensor, "clips frames 3 height width"]]:
+    """New clips, as the network sees them and as pictures.
+
+    Args:
+        config: Picture size.
+        codec: Encodes the pictures.
+        rng: Decides trips and rooms.
+        count: Clips.
+        chunks: Chunks of a clip.
+        device: Where they are rendered.
+    """
+    clips = [sample_clip(rng, chunks) for _ in range(count)]
+    size = (config.width_px, config.height_px)
+    pictures, c2w, intrinsics = render_clips(clips, int(rng.integers(1 << 62)), size, device)
+    latents = codec.encode(pictures.flatten(0, 1)).view(count, chunks * CHUNK_FRAMES, -1, *config.latent_size)
+    batch = ClipBatch(
+        latents=latents.transpose(1, 2),
+        rays=ray_features(c2w, intrinsics, size),
+        times=torch.from_numpy(np.stack([c.times for c in clips])).to(device),
+    )
+    return batch, pictures

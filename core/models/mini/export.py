@@ -6,21 +6,28 @@ import argparse
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from core.models.mini.codec import PatchCodec
 from core.models.mini.config import LATENT_CHANNELS, MiniConfig
 from core.models.mini.model import WEIGHTS, MiniModel
+from core.models.mini.sharpen import Sharpener
 from core.models.wan.network import WanNetwork
+
+SHARPENER_FILE = "sharpener.safetensors"
 
 
 def from_checkpoint(folder: Path) -> MiniModel:
-    """The running average of a training run, as a model."""
+    """The running average of a training run, as a model; with the learned decoder if it was trained."""
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
     config = MiniConfig.from_dict(state["config"])
     network, codec = WanNetwork(config.network), PatchCodec(LATENT_CHANNELS)
     network.load_state_dict({k.replace("_orig_mod.", ""): v for k, v in state["average"].items()})
     codec.load_state_dict(state["codec"])
-    return MiniModel(config, network.eval(), codec.eval())
+    sharpener = Sharpener()
+    if (folder / SHARPENER_FILE).exists():
+        sharpener.load_state_dict(load_file(folder / SHARPENER_FILE))
+    return MiniModel(config, network.eval(), codec.eval(), sharpener)
 
 
 def main() -> None:

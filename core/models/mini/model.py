@@ -22,6 +22,7 @@ from core.memory.viewpoints import Viewpoints
 from core.models.mini.codec import PatchCodec
 from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import CHUNK_FRAMES, LATENT_CHANNELS, MiniConfig
+from core.models.mini.sharpen import Sharpener
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World, cropped_intrinsics, relative_cameras
 from core.models.tensors import check_tensors
@@ -134,15 +135,17 @@ class MiniControls:
 class MiniDecoder:
     """Latents to pictures; keeps nothing, for the codec has no memory. See `core.models.base.Decoder`."""
 
-    def __init__(self, codec: PatchCodec) -> None:
-        self._codec = codec
+    def __init__(self, codec: PatchCodec, sharpener: Sharpener) -> None:
+        self._codec, self._sharpener = codec, sharpener
 
+    @torch.inference_mode()
     def push(
         self, latents: Float[Tensor, "batch channels frames h w"]
     ) -> UInt8[np.ndarray, "batch frames height width 3"]:
         """Pictures of the next chunk."""
         flat = latents.transpose(1, 2).flatten(0, 1).float()
-        pictures = (self._codec.decode(flat).clamp(0.0, 1.0) * 255).round().to(torch.uint8)
+        colours = self._codec.decode(flat) + self._sharpener(flat)
+        pictures = (colours.clamp(0.0, 1.0) * 255).round().to(torch.uint8)
         pictures = pictures.permute(0, 2, 3, 1).unflatten(0, latents.shape[:1] + latents.shape[2:3])
         frames: UInt8[np.ndarray, "batch frames height width 3"] = pictures.cpu().numpy()
         return frames
@@ -155,6 +158,7 @@ class MiniModel:
         config: Sizes.
         network: The shared Wan network.
         codec: Pictures to latents and back.
+        sharpener: What the learned part of the decoder adds; nothing by default.
     """
 
     name = "mini"
@@ -162,8 +166,15 @@ class MiniModel:
     levels = LEVELS
     trained_frames = MAX_TIME_FRAMES
 
-    def __init__(self, config: MiniConfig, network: WanNetwork, codec: PatchCodec) -> None:
+    def __init__(
+        self,
+        config: MiniConfig,
+        network: WanNetwork,
+        codec: PatchCodec,
+        sharpener: Sharpener | None = None,
+    ) -> None:
         self.config, self.network, self.codec = config, network, codec
+        self.sharpener = sharpener or Sharpener().to(codec.basis.device)
 
     @classmethod
     def load(
@@ -184,18 +195,20 @@ class MiniModel:
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise _unreadable(path, error) from None
-        # Not on the meta device: that would import half of torch's compiler, seconds for a model of this size.
+        # Not on the meta device: that would import half of torch's compiler, which takes seconds.
         network, codec = WanNetwork(config.network), PatchCodec(LATENT_CHANNELS)
-        parts = nn.ModuleDict({"network": network, "codec": codec})
+        sharpener = Sharpener()
+        parts = nn.ModuleDict({"network": network, "codec": codec, "sharpener": sharpener})
         check_tensors(parts, tensors, where=str(path), hint=_WEIGHTS_HINT)
         parts.load_state_dict(tensors, assign=True)
-        network.requires_grad_(requires_grad=False)
-        return cls(config, network.to(device, dtype).eval(), codec.to(device).eval())
+        parts.requires_grad_(requires_grad=False)
+        return cls(config, network.to(device, dtype).eval(), codec.to(device).eval(), sharpener.to(device))
 
     def save(self, path: Path) -> None:
         """Write weights in half precision; the codec, which is small, in full."""
         tensors = {f"network.{k}": v.half().contiguous() for k, v in self.network.state_dict().items()}
         tensors |= {f"codec.{k}": v.float().contiguous() for k, v in self.codec.state_dict().items()}
+        tensors |= {f"sharpener.{k}": v.half().contiguous() for k, v in self.sharpener.state_dict().items()}
         save_file(tensors, path, metadata={"config": json.dumps(asdict(self.config)), "format": "pt"})
 
     @property
@@ -234,4 +247,4 @@ class MiniModel:
 
     def decoder(self) -> MiniDecoder:
         """A decoder for one video."""
-        return MiniDecoder(self.codec)
+        return MiniDecoder(self.codec, self.sharpener)

@@ -78,12 +78,23 @@ class TrainStep:
 
     def __call__(self, batch: ClipBatch, step: int) -> tuple[Tensor, dict[str, float]]:
         """Weighted velocity error of the noisy chunks."""
-        cfg = self.config
-        generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        level = self._levels(len(batch.latents), generator)
+        flow, noise = self.predict(batch, level, generator)
+        t = level.repeat_interleave(CHUNK_FRAMES, 1).to(self.device)
+        error = (flow.float() - (noise - batch.latents)).square().mean((1, 3, 4))
+        loss = (error / (0.3 + t)).mean()
+        at_start = t == 1.0
+        stats = {"x0_at_1": float((error.detach() * at_start).sum() / at_start.sum().clamp(min=1))}
+        return loss, stats
+
+    def predict(
+        self, batch: ClipBatch, level: Float[Tensor, "batch chunks"], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "batch channels frames h w"], Float[Tensor, "batch channels frames h w"]]:
+        """Predicted flow of every chunk at its own noise level, and the noise that was added."""
         x0 = batch.latents
         count, _, frames, h, w = x0.shape
         clean_frames = frames - CHUNK_FRAMES
-        level = self._levels(count, generator)
         t = level.repeat_interleave(CHUNK_FRAMES, 1).to(self.device)
         noise = torch.randn(x0.shape, generator=generator).to(self.device)
         t_map = t[:, None, :, None, None]
@@ -98,27 +109,22 @@ class TrainStep:
             dim=1,
         )
         timestep = torch.cat((torch.zeros_like(t[:, :clean_frames]), t), dim=1) * 1000
-        tokens = (h // 2) * (w // 2)
+        chunk_tokens = CHUNK_FRAMES * (h // 2) * (w // 2)
         visible = visible_clean_tokens(
-            count, frames // CHUNK_FRAMES, CHUNK_FRAMES * tokens, generator, drop=cfg.drop
+            count, frames // CHUNK_FRAMES, chunk_tokens, generator, drop=self.config.drop
         )
-        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16)
-        with autocast:
+        mask = TeacherForcing(
+            self._rotation(batch.times, clean_frames, (h // 2, w // 2)),
+            visible.to(self.device),
+            torch.bfloat16,
+        )
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
             camera = [
                 CameraModulation(*(torch.cat((m[:, :clean_frames], m), dim=1) for m in modulation))
                 for modulation in self.network.camera_modulations(batch.rays)
             ]
-            mask = TeacherForcing(
-                self._rotation(batch.times, clean_frames, (h // 2, w // 2)),
-                visible.to(self.device),
-                torch.bfloat16,
-            )
-            flow = self.network(inputs, timestep, cache=mask, camera=camera)[:, :, clean_frames:]
-        error = (flow.float() - (noise - x0)).square().mean((1, 3, 4))
-        loss = (error / (0.3 + t)).mean()
-        at_start = level.to(self.device).repeat_interleave(CHUNK_FRAMES, 1) == 1.0
-        stats = {"x0_at_1": float((error.detach() * at_start).sum() / at_start.sum().clamp(min=1))}
-        return loss, stats
+            flow = self.network(inputs, timestep, cache=mask, camera=camera)
+        return flow[:, :, clean_frames:], noise
 
     def _levels(self, count: int, generator: torch.Generator) -> Float[Tensor, "batch chunks"]:
         shape = (count, self.config.chunks)
