@@ -41,19 +41,20 @@ CONFIG = WanConfig(
 )
 
 
-@cache
-def network(dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> WanNetwork:
+def randomise(net: WanNetwork, seed: int = 0) -> WanNetwork:
     """Random weights whose attention is sharp enough for every single key to matter."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        net = WanNetwork(CONFIG)
-    net.to_empty(device=CPU)
+    generator = torch.Generator().manual_seed(seed)
     for name, p in net.named_parameters():
         fan_in = p[0].numel() if p.ndim > 1 and "modulation" not in name else 1
         p.data.copy_(torch.randn(p.shape, generator=generator) * (0.3 if fan_in == 1 else fan_in**-0.5))
         if "norm" in name:
             p.data.add_(1.5)
-    return net.requires_grad_(requires_grad=False).to(device, dtype).eval()
+    return net.requires_grad_(requires_grad=False).eval()
+
+
+@cache
+def network(dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> WanNetwork:
+    return randomise(WanNetwork(CONFIG)).to(device, dtype)
 
 
 class TinyControls:
