@@ -116,7 +116,12 @@ def draw(judge: Judge, script: Script, world: int, path: Path, *, columns: int =
     rows = [SheetRow("truth", [true_video(true_world, trajectory.num_frames)[t] for t in times])]
     for setting in MODES:
         video, _ = generate_worlds(
-            judge.model, trajectory, [true_world], setting, given_chunks=script.given_chunks
+            judge.model,
+            trajectory,
+            [true_world],
+            setting,
+            given_chunks=script.given_chunks,
+            first_seed=world,
         )
         rows.append(SheetRow(setting.name, [video[0][t] for t in times]))
     labels = [f"frame {t}" + (" (given)" if t < script.given_chunks * 3 else "") for t in times]

@@ -90,7 +90,9 @@ class Judge:
         lists: dict[str, list[float]] = {name: [] for name in MEASURES}
         for start in range(0, len(worlds), self.batch):
             some = worlds[start : start + self.batch]
-            videos, plan = generate_worlds(self.model, trajectory, some, setting, given_chunks=given_chunks)
+            videos, plan = generate_worlds(
+                self.model, trajectory, some, setting, given_chunks=given_chunks, first_seed=start
+            )
             for video, world in zip(videos, some, strict=True):
                 truth = true_video(world, trajectory.num_frames)
                 for name, value in _compare(video, truth, trajectory.c2w, given_chunks * 3).items():

@@ -50,19 +50,19 @@ def _walk(units: float) -> str:
 
 
 SCRIPTS = (
-    Script("R90 L90 twice", (_turn(90), _turn(-90)) * 2 + ("hold: {frames: 2}",), 4),
-    Script("R180 L180", (_turn(180), _turn(-180), "hold: {frames: 2}"), 6),
-    Script("360 twice", (_turn(720),), 12),
+    Script("R90 L90 twice", (_turn(90.0), _turn(-90.0)) * 2 + ("hold: {frames: 2}",), 4),
+    Script("R180 L180", (_turn(180.0), _turn(-180.0), "hold: {frames: 2}"), 6),
+    Script("360 twice", (_turn(720.0),), 12),
     Script(
         "R90 walk and back L90",
-        (_turn(90), _walk(0.96), _walk(-0.96), _turn(-90), "hold: {frames: 2}"),
+        (_turn(90.0), _walk(0.96), _walk(-0.96), _turn(-90.0), "hold: {frames: 2}"),
         6,
     ),
     Script(
         "walk R120 L120 back",
-        (_walk(1.2), _turn(120), _turn(-120), _walk(-1.2), "hold: {frames: 3}"),
+        (_walk(1.2), _turn(120.0), _turn(-120.0), _walk(-1.2), "hold: {frames: 3}"),
         8,
     ),
 )
-SIX_RETURNS = Script("six returns", (_turn(90), _turn(-90)) * 6 + ("hold: {frames: 2}",), 4)
-MANY_RETURNS = Script("24 returns", (_turn(90), _turn(-90)) * 24 + ("hold: {frames: 2}",), 4)
+SIX_RETURNS = Script("six returns", (_turn(90.0), _turn(-90.0)) * 6 + ("hold: {frames: 2}",), 4)
+MANY_RETURNS = Script("24 returns", (_turn(90.0), _turn(-90.0)) * 24 + ("hold: {frames: 2}",), 4)

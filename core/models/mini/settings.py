@@ -98,7 +98,7 @@ def generate_worlds(
     setting: Setting,
     *,
     given_chunks: int = 0,
-    seed: int = 0,
+    first_seed: int = 0,
 ) -> tuple[UInt8[np.ndarray, "worlds frames height width 3"], MemoryPlan]:
     """The same script in several worlds, side by side.
 
@@ -108,7 +108,7 @@ def generate_worlds(
         worlds: Where it is played.
         setting: How is remembered.
         given_chunks: Chunks at the start that are true pictures.
-        seed: Of the noise.
+        first_seed: Of the first world's noise; each world has its own.
     """
     controls = model.controls(trajectory, torch.cat([world.pictures(0, 1) for world in worlds]))
     plan = setting.plan(model, controls.viewpoints)
@@ -128,7 +128,14 @@ def generate_worlds(
         return torch.stack([model.encode(world.pictures(*span)).transpose(0, 1) for world in worlds])
 
     channels, h, w = model.latent_shape
-    noise = seeded_noise(seed, (len(worlds), channels, CHUNK_FRAMES, h, w), model.device)
+    sources = [
+        seeded_noise(first_seed + i, (1, channels, CHUNK_FRAMES, h, w), model.device)
+        for i in range(len(worlds))
+    ]
+
+    def noise(chunk: int, index: int) -> torch.Tensor:
+        return torch.cat([draw(chunk, index) for draw in sources])
+
     decoder = model.decoder()
     results = rollout(controls, plan, memory, levels=model.levels, noise=noise, given=given)
     return np.concatenate([decoder.push(r.latents) for r in results], axis=1), plan

@@ -1,0 +1,78 @@
+"""The judge of the embedded model: what it measures, and what it writes."""
+
+import numpy as np
+import pytest
+
+from core.models.mini.config import LATENT_CHANNELS, MiniConfig
+from core.models.mini.evaluate import quality_table, returns_table, token_table, write_into_card
+from core.models.mini.judge import FIRST_WORLD_SEED, Judge, true_video
+from core.models.mini.model import MiniModel
+from core.models.mini.scripts import SCRIPTS, SIX_RETURNS, Script
+from core.models.mini.settings import Setting
+from core.models.mini.sharpen import Sharpener
+from core.models.mini.train import fit_codec, initialise
+from core.models.wan.network import WanNetwork
+from trajectories.geometry import revisits
+
+SHORT = Script("short", (*SCRIPTS[0].steps[:2], "hold: {frames: 2}"), 3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = MiniConfig()
+    network = WanNetwork(config.network)
+    initialise(network, 0)
+    return MiniModel(config, network.eval(), fit_codec(config, 0, batches=1))
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, SIX_RETURNS], ids=lambda s: s.name)
+def test_scripts_fill_chunks_and_come_back(script):
+    trajectory = script.trajectory()
+    assert trajectory.num_frames % 3 == 0
+    assert script.given_chunks * 3 < trajectory.num_frames
+    found = revisits(trajectory.c2w, min_gap_frames=12)
+    assert any(r.frame >= script.given_chunks * 3 > r.first_frame for r in found)
+
+
+def test_score_has_one_value_a_world(model):
+    judge = Judge(model, num_worlds=3, batch=2)
+    free = judge.score(SHORT, Setting(name="rays", tokens=20))
+    given = judge.score(SHORT, Setting(name="rays", tokens=20), given=True)
+    for score in (free, given):
+        assert len(score.self_psnr_db) == len(score.control_psnr_db) == len(score.sharpness) == 3
+        assert np.isfinite(score.self_psnr_db).all()
+    assert len(given.truth_psnr_db) == 3
+    assert not free.truth_psnr_db
+    assert 0 < free.stored_share < 1
+    tables = (quality_table([free], [given]), returns_table([free]), token_table([free], [SHORT]))
+    assert all("rays" in table for table in tables)
+
+
+def test_batch_size_does_not_change_scores(model):
+    one, three = (
+        Judge(model, num_worlds=3, batch=b).score(SHORT, Setting(name="full", mode="full")) for b in (1, 3)
+    )
+    assert one.self_psnr_db == pytest.approx(three.self_psnr_db, abs=0.1)
+
+
+def test_truth_repeats_itself(model):
+    """In the true world a revisit is a copy: the ceiling of every table."""
+    trajectory = SHORT.trajectory()
+    video = true_video(model.world(trajectory, FIRST_WORLD_SEED), trajectory.num_frames)
+    pairs = [r for r in revisits(trajectory.c2w, min_gap_frames=12) if r.distance < 1e-6]
+    assert pairs
+    for pair in pairs:
+        assert np.abs(video[pair.frame].astype(int) - video[pair.first_frame]).max() <= 1
+
+
+def test_an_untrained_sharpener_adds_nothing(model):
+    latents = model.encode(model.world(SHORT.trajectory(), 0).pictures(0, 2))
+    assert latents.shape == (2, LATENT_CHANNELS, 6, 10)
+    assert not Sharpener()(latents).any()
+
+
+def test_card_keeps_its_text(tmp_path):
+    card = tmp_path / "CARD.md"
+    card.write_text("before\n<!-- tables -->\nold\n<!-- end of tables -->\nafter\n")
+    write_into_card(card, "| new |\n")
+    assert card.read_text() == "before\n<!-- tables -->\n| new |\n<!-- end of tables -->\nafter\n"
