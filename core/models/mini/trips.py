@@ -52,13 +52,13 @@ def camera_matrices(
 
 
 def _segments(rng: np.random.Generator, frames: int, kind: str) -> np.ndarray:
-    """Per-frame motion (yaw step, forward, right, pitch step), `frames` rows."""
+    """Per-frame motion (yaw step, forward, right), `frames` rows."""
     rows: list[np.ndarray] = []
     rate = np.deg2rad(rng.uniform(2.0, 14.0))
     sign = rng.choice((-1.0, 1.0))
     while len(rows) < frames:
         if kind == "spin":
-            rows += [np.array((sign * rate, 0.0, 0.0, 0.0))] * frames
+            rows += [np.array((sign * rate, 0.0, 0.0))] * frames
             break
         choice = rng.random()
         if rng.random() < 0.5:
@@ -68,15 +68,15 @@ def _segments(rng: np.random.Generator, frames: int, kind: str) -> np.ndarray:
         speed = rng.uniform(0.03, 0.22)
         walk_frames = int(rng.integers(4, 16))
         if choice < 0.5:
-            rows += [np.array((turn, 0.0, 0.0, 0.0))] * count
+            rows += [np.array((turn, 0.0, 0.0))] * count
         elif choice < 0.78:
             heading = rng.choice((0.0, 0.0, 0.0, np.pi, np.pi / 2, -np.pi / 2))
-            step = np.array((0.0, speed * np.cos(heading), speed * np.sin(heading), 0.0))
+            step = np.array((0.0, speed * np.cos(heading), speed * np.sin(heading)))
             rows += [step] * walk_frames
         elif choice < 0.92:
-            rows += [np.array((turn * 0.6, speed, 0.0, 0.0))] * walk_frames
+            rows += [np.array((turn * 0.6, speed, 0.0))] * walk_frames
         else:
-            rows += [np.zeros(4)] * int(rng.integers(1, 5))
+            rows += [np.zeros(3)] * int(rng.integers(1, 5))
     return np.array(rows[:frames])
 
 
@@ -109,7 +109,7 @@ def _integrate(motion: np.ndarray, undo: np.ndarray) -> tuple[np.ndarray, np.nda
     frames = len(motion)
     yaw, position = np.zeros(frames), np.zeros((frames, 3))
     for i in range(1, frames):
-        turn, forward, right, _ = motion[i - 1]
+        turn, forward, right = motion[i - 1]
         yaw[i] = yaw[i - 1] + turn
         heading = yaw[i] if undo[i - 1] else yaw[i - 1]  # a step back uses the heading of the step it undoes
         position[i] = position[i - 1] + forward * np.array((np.sin(heading), 0, np.cos(heading)))

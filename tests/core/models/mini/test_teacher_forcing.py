@@ -1,4 +1,4 @@
-"""What is trained is what is run: the training pass over a clip equals the rollout's engine, chunk by chunk."""
+"""What is trained is what is run: the training pass over a whole clip equals the rollout engine."""
 
 from typing import ClassVar
 
