@@ -81,7 +81,7 @@ def _retrieval(resolved: Resolved, session: Session, pruning: Pruning) -> tuple[
     """Who fills the room for retrieved tokens, and how many there are, at most those of the whole rollout."""
     config, views = resolved.config, session.viewpoints
     default_chunks = session.defaults.retrieve_chunks[config.strategy]
-    chunks = min(config.retrieve or default_chunks, views.num_chunks)
+    chunks = min(config.retrieve or default_chunks, float(views.num_chunks))
     if config.strategy == "rays":
         if pruning.rule != "none":
             raise InputError(

@@ -49,8 +49,8 @@ def load_script(config: GenerateConfig, entry: ModelEntry) -> Script:
         whole, change = script.fit_chunks(first_frames=first, later_frames=later, how=config.fit)
         return Script(whole, notes=_notes(script.num_frames, change))
     path = load(config.prefix_traj)
-    clip, cut = path.fit_chunks(first_frames=first, later_frames=later, how="cut")
-    notes = _clip_notes(config.prefix, path.num_frames, clip.num_frames, cut)
+    clip, _ = path.fit_chunks(first_frames=first, later_frames=later, how="cut")
+    notes = _clip_notes(config.prefix, path.num_frames, clip.num_frames)
     joined = after(clip, script)
     whole, change = joined.fit_chunks(first_frames=first, later_frames=later, how=config.fit)
     if whole.num_frames <= clip.num_frames:
@@ -64,14 +64,15 @@ def load_script(config: GenerateConfig, entry: ModelEntry) -> Script:
 
 def _notes(num_frames: int, change: int) -> tuple[str, ...]:
     if change < 0:
-        left_out = f"the last {-change} of {num_frames} video frames do not fill a chunk and are left out"
-        return (f"{left_out} (--fit pad holds the last pose instead)",)
+        told = _left_out(-change, f"{num_frames} video frames")
+        return (f"{told} (--fit pad holds the last pose instead)",)
     if change > 0:
-        return (f"the last pose is held for {change} more video frames, {num_frames + change} in all",)
+        frames = "frame" if change == 1 else "frames"
+        return (f"the last pose is held for {change} more video {frames}, {num_frames + change} in all",)
     return ()
 
 
-def _clip_notes(video: Path, path_frames: int, clip_frames: int, cut: int) -> tuple[str, ...]:
+def _clip_notes(video: Path, path_frames: int, clip_frames: int) -> tuple[str, ...]:
     """What of the prefix is not used."""
     found = video_info(video).num_frames
     if found < clip_frames:
@@ -80,13 +81,16 @@ def _clip_notes(video: Path, path_frames: int, clip_frames: int, cut: int) -> tu
             where="--prefix-traj",
             hint="give the camera path of exactly this video",
         )
-    notes = []
-    if cut:
-        notes.append(
-            f"the last {-cut} of the prefix's {path_frames} cameras do not fill a chunk and are left out"
-        )
+    notes: tuple[str, ...] = ()
+    if clip_frames < path_frames:
+        notes += (_left_out(path_frames - clip_frames, f"the prefix's {path_frames} cameras"),)
     if found > path_frames:
-        notes.append(
-            f"the prefix video has {found} frames, its camera path {path_frames}: the rest is left out"
-        )
-    return tuple(notes)
+        told = f"the prefix video has {found} frames, its camera path {path_frames}"
+        notes += (f"{told}: the rest is left out",)
+    return notes
+
+
+def _left_out(count: int, of_what: str) -> str:
+    return f"the last {count} of {of_what} {'does' if count == 1 else 'do'} not fill a chunk and " + (
+        "is left out" if count == 1 else "are left out"
+    )

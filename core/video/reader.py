@@ -166,9 +166,10 @@ def _url(path: Path) -> str:
 
 
 def _require_file(path: Path, kind: str) -> None:
+    article = "an" if kind == "image" else "a"
     if path.is_dir():
         raise InputError(
-            f"a {kind} was expected, this is a folder", where=str(path), hint=f"name the {kind} file"
+            f"{article} {kind} was expected, this is a folder", where=str(path), hint=f"name the {kind} file"
         )
     if not path.exists():
         raise InputError(f"the {kind} does not exist", where=str(path), hint=f"check the path of the {kind}")

@@ -154,7 +154,8 @@ class Mp4Writer:
         try:
             self.close()
         except OutputError as closing:  # the error on its way out matters more
-            logger.warning("%s (%s)", closing.problem, closing.where)
+            if closing.problem != str(error):
+                logger.warning("%s (%s)", closing.problem, closing.where)
 
     def _start(self) -> subprocess.Popen[bytes]:
         rate = str(Fraction(self._fps).limit_denominator(1001))
