@@ -10,27 +10,16 @@ from core.memory.selection import Selection
 from core.models.mini import train
 from core.models.mini.clips import ClipBatch
 from core.models.mini.conditioning import image_condition, ray_features
-from core.models.mini.config import LATENT_CHANNELS, RAY_FEATURES
+from core.models.mini.config import LATENT_CHANNELS
 from core.models.mini.model import MiniDenoiser
 from core.models.mini.teacher_forcing import TeacherForcing, visible_clean_tokens
 from core.models.mini.train import TrainConfig, TrainStep
-from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork
 from tests.core.memory.policy.cameras import random_walk
 from tests.core.memory.tiny import CPU, make_plan, new_memory, randomise
+from tests.core.models.mini.sizes import TINY
 
 ATOL = 2e-5  # flows have a standard deviation of 1; see the last line of the test
-CONFIG = WanConfig(
-    dim=48,
-    ffn_dim=64,
-    num_heads=3,
-    num_layers=2,
-    in_channels=2 * LATENT_CHANNELS + 1,
-    out_channels=LATENT_CHANNELS,
-    freq_dim=32,
-    camera_features=4 * RAY_FEATURES,
-    camera_injection="before_attention",
-)
 RECIPE = TrainConfig(chunks=5, batch=2, context_noise=0.0, drop=0.0)
 
 
@@ -102,7 +91,7 @@ def test_training_pass_equals_the_rollout(monkeypatch, chunks):
     back from the bank.
     """
     monkeypatch.setattr(train, "TeacherForcing", lambda r, v, dtype: TeacherForcing(r, v, torch.float32))
-    net = Recorder(CONFIG)
+    net = Recorder(TINY.network)
     randomise(net)
     views = random_walk(chunks[-1] + 1, seed=1)
     batch = clip_of(views, chunks)
