@@ -59,16 +59,10 @@ def guard() -> Iterator[None]:
     Raise `KeyboardInterrupt("2 of 9 chunks are in runs/loop/video.mp4")` to say what an interrupted command
     leaves.
     """
-    from trajectories.errors import TrajectoryError
-
     try:
         yield
     except WorldKVError as error:
         print_error(error)
-        raise SystemExit(error.exit_code) from None
-    except TrajectoryError as error:
-        for each in (error, *error.also[:_MAX_FURTHER_ERRORS]):
-            print_error(each)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt as interrupt:
         _write(sys.stderr, "\n" if sys.stderr.isatty() else "")  # the terminal's ^C stands on this line
@@ -82,6 +76,12 @@ def guard() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
         raise SystemExit(EXIT_CLOSED_PIPE) from None
     except Exception as error:  # noqa: BLE001 - the last place where a bug can still be explained
+        from trajectories.errors import TrajectoryError  # not before: help would wait for numpy and pydantic
+
+        if isinstance(error, TrajectoryError):
+            for each in (error, *error.also[:_MAX_FURTHER_ERRORS]):
+                print_error(each)
+            raise SystemExit(error.exit_code) from None
         _print_bug(error)
         raise SystemExit(EXIT_BUG) from None
 

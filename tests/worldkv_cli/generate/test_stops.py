@@ -90,7 +90,8 @@ class TestSignals:
         assert (log.status, log.video) == ("running", None)
         assert len(log.chunks) >= 20
         assert log.chunks[-1].chunk == len(log.chunks) - 1
-        assert len(read_video(tmp_path / "run" / "video.partial.mp4")) >= 3 * (20 - 3)  # three pushes may be under way
+        pushed = len(read_video(tmp_path / "run" / "video.partial.mp4")) // 3
+        assert pushed >= 17  # three pushes may have been under way
         told = generate("--traj", long, "--out", "run")
         assert told.exit_code == 2
         assert told.stderr.startswith("error: the output folder is not empty: chunks.jsonl, run.json, ")
