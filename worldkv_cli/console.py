@@ -76,7 +76,7 @@ def guard() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
         raise SystemExit(EXIT_CLOSED_PIPE) from None
     except Exception as error:  # noqa: BLE001 - the last place where a bug can still be explained
-        from trajectories.errors import TrajectoryError  # not before: help would wait for numpy and pydantic
+        from trajectories.errors import TrajectoryError  # not before: help would wait for numpy
 
         if isinstance(error, TrajectoryError):
             for each in (error, *error.also[:_MAX_FURTHER_ERRORS]):
