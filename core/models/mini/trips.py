@@ -14,7 +14,11 @@ from jaxtyping import Float64, Int64
 from core.models.mini.config import CHUNK_FRAMES
 
 MAX_EXTENT = 3.5  # world units from the start
-MAX_TIME_FRAMES = 3000  # largest latent frame index in training
+MAX_TRIP_CHUNKS = 35
+MAX_STRETCHES = 2  # gaps of a clip that get extra time
+MAX_STRETCH_CHUNKS = 1000 / 3
+MAX_TIME_FRAMES = CHUNK_FRAMES * int(MAX_TRIP_CHUNKS + MAX_STRETCHES * MAX_STRETCH_CHUNKS)
+"""No latent frame number in training is as large."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def _integrate(motion: np.ndarray, undo: np.ndarray) -> tuple[np.ndarray, np.nda
 def sample_clip(rng: np.random.Generator, num_chunks: int) -> Clip:
     """Cameras and time positions of one training sample of `num_chunks` chunks."""
     whole = rng.random() < 0.4
-    trip_chunks = num_chunks if whole else int(rng.integers(num_chunks + 1, 36))
+    trip_chunks = num_chunks if whole else int(rng.integers(num_chunks + 1, MAX_TRIP_CHUNKS + 1))
     c2w, path = random_trip(rng, trip_chunks * CHUNK_FRAMES)
     if whole:
         chunks = np.arange(num_chunks)
@@ -129,7 +133,7 @@ def sample_clip(rng: np.random.Generator, num_chunks: int) -> Clip:
         later = rng.choice(np.arange(1, trip_chunks), num_chunks - (1 - first), replace=False)
         chunks = np.sort(np.concatenate(([0] * (1 - first), later))).astype(np.int64)
         # a run of consecutive chunks at the end, as in a rollout: the newest ones are always there
-        tail = int(rng.integers(1, 4))
+        tail = min(int(rng.integers(1, 4)), num_chunks)
         chunks[-tail:] = np.arange(chunks[-1] - tail + 1, chunks[-1] + 1)
         chunks = _distinct(chunks, trip_chunks)
     frames = (chunks[:, None] * CHUNK_FRAMES + np.arange(CHUNK_FRAMES)).ravel()
@@ -149,8 +153,7 @@ def _distinct(chunks: np.ndarray, trip_chunks: int) -> np.ndarray:
 def _stretch(rng: np.random.Generator, chunks: np.ndarray) -> np.ndarray:
     """Chunk numbers with extra time put into one or two of the gaps: as if the camera had been elsewhere."""
     gaps = np.diff(chunks, prepend=0)
-    limit = MAX_TIME_FRAMES // CHUNK_FRAMES
-    for _ in range(int(rng.integers(1, 3))):
+    for _ in range(int(rng.integers(1, MAX_STRETCHES + 1))):
         at = int(rng.integers(0, max(1, len(chunks) - 2)))
-        gaps[at + (1 if chunks[0] == 0 else 0)] += int(np.exp(rng.uniform(0.0, np.log(limit / 3))))
+        gaps[at + (1 if chunks[0] == 0 else 0)] += int(np.exp(rng.uniform(0.0, np.log(MAX_STRETCH_CHUNKS))))
     return np.cumsum(gaps)

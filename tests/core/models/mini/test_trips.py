@@ -49,9 +49,9 @@ def test_retracing_trips_come_back_the_same_way(seed):
     assert np.abs(path[turn]).max() + np.abs(right[turn] - right[0]).max() > 0.05, "it has been somewhere"
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_clips(seed):
-    chunks = 8
+@pytest.mark.parametrize("chunks", [2, 3, 8])
+@pytest.mark.parametrize("seed", range(40))
+def test_clips(seed, chunks):
     clip = sample_clip(rng_of(seed), chunks)
     assert clip.c2w.shape == (chunks * CHUNK_FRAMES, 4, 4)
     assert clip.times.shape == (chunks * CHUNK_FRAMES,)
@@ -74,6 +74,7 @@ def test_clips_are_what_training_needs():
     gaps = np.array([np.diff(c.times).max() for c in clips])
     assert 0.1 < (gaps == 1).mean() < 0.3
     assert (gaps > 100).mean() > 0.1
+    assert 0.4 * MAX_TIME_FRAMES < max(c.times.max() for c in clips) < MAX_TIME_FRAMES
     assert 0.7 < np.mean([c.times[0] == 0 for c in clips]) < 1
     assert 0.6 < np.mean([c.fov_deg == 90 for c in clips]) < 0.9
     revisits = [np.linalg.norm(c.c2w[:, None] - c.c2w[None], axis=(2, 3)) for c in clips]
