@@ -1,7 +1,8 @@
 """Judges the embedded model: `python -m core.models.mini.evaluate --out report`.
 
-Every setting plays the same scripts in the same held-out worlds with the same noise. Written: results.json
-(every number), tables.md (what the model card holds), contact-*.png (truth and modes over time).
+Every setting plays the same scripts in the same held-out worlds with the same noise. Written: a JSON file for
+each part (every number), tables.md (what the model card holds) and, on request, contact sheets. Parts can be
+played by several processes side by side; the last one, with no parts left, makes the tables.
 """
 
 from __future__ import annotations
@@ -101,10 +102,13 @@ def token_table(scores: Sequence[Score], scripts: Sequence[Script]) -> str:
 
 def returns_table(scores: Sequence[Score]) -> str:
     """Scripts that come back many times: all revisits, and those of the last quarter."""
-    lines = ["| script | mode | all revisits | last quarter | sharpness |", "|---|---|---|---|---|"]
+    lines = [
+        "| script | mode | worlds | all revisits | last quarter | sharpness |",
+        "|---|---|---|---|---|---|",
+    ]
     for s in scores:
         cells = f"{_cell(s.self_psnr_db)} | {_cell(s.late_psnr_db)} | {np.mean(s.sharpness):.2f}"
-        lines.append(f"| {s.script} | {s.setting} | {cells} |")
+        lines.append(f"| {s.script} | {s.setting} | {len(s.self_psnr_db)} | {cells} |")
     return "\n".join(lines)
 
 
@@ -128,33 +132,53 @@ def draw(judge: Judge, script: Script, world: int, path: Path, *, columns: int =
     contact_sheet(rows, labels, title=f"{script.name}: one world, one noise").save(path)
 
 
-def evaluate(judge: Judge, token_judge: Judge, out: Path) -> None:
-    """Score everything and write the report."""
-    few = Judge(judge.model, min(8, judge.num_worlds))
-    with tqdm(total=len(MODES) * (2 * len(SCRIPTS) + 2) + len(TOKEN_SETTINGS) * len(SCRIPTS)) as bar:
+def jobs(part: str, num_worlds: int, token_worlds: int) -> list[tuple[int, Script, Setting, bool]]:
+    """What is played for a part: worlds, script, setting, and whether the first leg is given."""
+    few = min(8, num_worlds)
+    every = [(script, setting) for script in SCRIPTS for setting in MODES]
+    return {
+        "free": [(num_worlds, *pair, False) for pair in every],
+        "given": [(num_worlds, *pair, True) for pair in every],
+        "returns": [
+            (worlds, script, setting, False)
+            for worlds, script in ((num_worlds, SIX_RETURNS), (few, MANY_RETURNS))
+            for setting in MODES
+        ],
+        "tokens": [(token_worlds, script, s, False) for s in TOKEN_SETTINGS for script in SCRIPTS],
+    }[part]
 
-        def play(who: Judge, script: Script, setting: Setting, *, given: bool = False) -> Score:
-            bar.set_postfix_str(f"{script.name}, {setting.name}")
-            score = who.score(script, setting, given=given)
-            bar.update()
-            return score
 
-        combinations = [(script, setting) for script in SCRIPTS for setting in MODES]
-        free = [play(judge, *pair) for pair in combinations]
-        given = [play(judge, *pair, given=True) for pair in combinations]
-        returns = [play(judge, SIX_RETURNS, setting) for setting in MODES]
-        returns += [play(few, MANY_RETURNS, setting) for setting in MODES]
-        grain = [play(token_judge, script, s) for s in TOKEN_SETTINGS for script in SCRIPTS]
-    parts = {"free": free, "given": given, "returns": returns, "tokens": grain}
-    numbers = {name: [asdict(score) for score in scores] for name, scores in parts.items()}
-    (out / "results.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    tables = {
-        f"Quality, {judge.num_worlds} held-out worlds": quality_table(free, given),
-        f"Long rollouts, {judge.num_worlds} and {few.num_worlds} worlds": returns_table(returns),
-        f"Which tokens are worth keeping, {token_judge.num_worlds} worlds": token_table(grain, SCRIPTS),
+PARTS = ("free", "given", "returns", "tokens")
+
+
+def play(model: MiniModel, part: str, out: Path, *, num_worlds: int, token_worlds: int) -> None:
+    """Score one part of the report and write its numbers."""
+    scores = []
+    for worlds, script, setting, given in tqdm(jobs(part, num_worlds, token_worlds), desc=part):
+        scores.append(Judge(model, worlds).score(script, setting, given=given))
+    numbers = [asdict(score) for score in scores]
+    (out / f"{part}.json").write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def tables(out: Path) -> str:
+    """The tables of all parts that have been played."""
+    scores = {
+        part: [Score(**row) for row in json.loads((out / f"{part}.json").read_text())]
+        for part in PARTS
+        if (out / f"{part}.json").exists()
     }
-    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
-    (out / "tables.md").write_text(text + "\n")
+    found = []
+    if "free" in scores and "given" in scores:
+        worlds = len(scores["free"][0].self_psnr_db)
+        title = f"## Quality, {worlds} held-out worlds"
+        found.append(f"{title}\n\n{quality_table(scores['free'], scores['given'])}")
+    if "returns" in scores:
+        found.append(f"## Long rollouts\n\n{returns_table(scores['returns'])}")
+    if "tokens" in scores:
+        worlds = len(scores["tokens"][0].self_psnr_db)
+        title = f"## Which tokens are worth keeping, {worlds} worlds, revisit PSNR"
+        found.append(f"{title}\n\n{token_table(scores['tokens'], SCRIPTS)}")
+    return "\n\n".join(found) + "\n"
 
 
 def write_into_card(card: Path, tables: str) -> None:
@@ -172,20 +196,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report")
     parser.add_argument("--worlds", type=int, default=32, help="worlds of the quality tables")
     parser.add_argument("--token-worlds", type=int, default=16, help="worlds of the token table")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what to play")
+    parser.add_argument("--pictures", action="store_true", help="draw contact sheets of four worlds")
     parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
-    parser.add_argument("--only-pictures", action="store_true", help="draw contact sheets, score nothing")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     model = MiniModel.load(path=args.weights)
-    judge = Judge(model, args.worlds)
-    for world in range(4):
+    for part in args.parts:
+        play(model, part, args.out, num_worlds=args.worlds, token_worlds=args.token_worlds)
+    for world in range(4 if args.pictures else 0):
         for script in SCRIPTS[2:4]:
-            draw(judge, script, world, args.out / f"contact-{script.name.replace(' ', '-')}-{world}.png")
-    if not args.only_pictures:
-        evaluate(judge, Judge(model, args.token_worlds), args.out)
+            name = f"contact-{script.name.replace(' ', '-')}-{world}.png"
+            draw(Judge(model, 1), script, world, args.out / name)
+    (args.out / "tables.md").write_text(tables(args.out))
     if args.card is not None:
-        write_into_card(args.card, (args.out / "tables.md").read_text())
+        write_into_card(args.card, tables(args.out))
 
 
 if __name__ == "__main__":
