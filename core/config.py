@@ -61,7 +61,9 @@ class GenerateConfig(BaseModel):
     retrieve_tokens: int | None = Field(default=None, gt=0, description="The same in tokens.")
     strategy: Literal["pose", "coverage", "rays"] = Field(default="rays", description="What is retrieved.")
     gate: float | None = Field(
-        default=None, ge=0, description="Least overlap worth retrieving (coverage, rays)."
+        default=None,
+        ge=0,
+        description="Leave out what corresponds worse: least gain (coverage), largest distance (rays).",
     )
     positions: Literal["absolute", "contiguous", "listed", "slot"] = Field(
         default="absolute", description="Where in time retrieved keys pretend to be."

@@ -41,7 +41,7 @@ def frozen(name: str) -> torch.Tensor:
         return sum(frozen(part) for part in entry["parts"])
     assert entry["kind"] == "normal", entry
     seed = zlib.crc32(f"{MANIFEST['seed']}:{name}".encode()) & 0xFFFFFFFF
-    values = np.random.RandomState(seed).standard_normal(entry["shape"]).astype(np.float32)  # noqa: NPY002
+    values = np.random.RandomState(seed).standard_normal(entry["shape"]).astype(np.float32)
     values = values * np.float32(entry.get("scale", 1)) + np.float32(entry.get("offset", 0))
     np.testing.assert_allclose(values.ravel()[:2], entry["first"], rtol=1e-6)
     return torch.from_numpy(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -83,7 +84,8 @@ def _versions() -> Iterator[Check]:
 def _torch() -> Iterator[Check]:
     import torch
 
-    yield Check("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    yield Check("torch", "ok", f"{torch.__version__}, {threads} thread{'s' * (threads != 1)}")
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.get_device_properties(index).total_memory
         yield Check(f"cuda:{index}", "ok", f"{name}, {human_bytes(memory)}")
@@ -124,10 +126,8 @@ def _output() -> Iterator[Check]:
             "output", "warning", f"no files can be written here: {error.strerror}", "use --out elsewhere"
         )
     else:
-        free = os.statvfs(Path.cwd())
-        yield Check(
-            "output", "ok", f"{Path.cwd()} can be written, {human_bytes(free.f_bavail * free.f_frsize)} free"
-        )
+        free = human_bytes(shutil.disk_usage(Path.cwd()).free)
+        yield Check("output", "ok", f"{Path.cwd()} can be written, {free} free")
 
 
 def _print_check(check: Check) -> None:

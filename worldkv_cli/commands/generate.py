@@ -26,27 +26,43 @@ def register(app: typer.Typer) -> None:
 def generate(
     traj: Annotated[
         str | None,
-        Flag(help="Trajectory: a library name (worldkv traj list) or a YAML file.", rich_help_panel=_WHAT),
+        Flag(
+            metavar="NAME|FILE",
+            help="Trajectory: a library name (worldkv traj list) or a YAML file.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     model: Annotated[
-        str | None, Flag(help="Model (worldkv models list) (default mini).", rich_help_panel=_WHAT)
+        str | None,
+        Flag(metavar="NAME", help="Model, see worldkv models list (default mini).", rich_help_panel=_WHAT),
     ] = None,
     image: Annotated[
-        Path | None, Flag(help="First frame. Without it mini uses its own world's.", rich_help_panel=_WHAT)
+        Path | None,
+        Flag(
+            metavar="FILE", help="First frame. Without it mini uses its own world's.", rich_help_panel=_WHAT
+        ),
     ] = None,
-    prompt: Annotated[str | None, Flag(help="Text, for models that take it.", rich_help_panel=_WHAT)] = None,
+    prompt: Annotated[
+        str | None, Flag(metavar="TEXT", help="Text, for models that take it.", rich_help_panel=_WHAT)
+    ] = None,
     prefix: Annotated[
         str | None,
         Flag(
-            help="Start from a given clip: chunks of a true walk (mini), or a video.", rich_help_panel=_WHAT
+            metavar="CHUNKS|FILE",
+            help="Start from a given clip: chunks of a true walk (mini), or a video.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     prefix_traj: Annotated[
-        str | None, Flag(help="Camera path of the prefix video.", rich_help_panel=_WHAT)
+        str | None, Flag(metavar="NAME|FILE", help="Camera path of the prefix video.", rich_help_panel=_WHAT)
     ] = None,
     fit: Annotated[
         str | None,
-        Flag(help="cut or pad: how frames come to fill whole chunks (default cut).", rich_help_panel=_WHAT),
+        Flag(
+            metavar="HOW",
+            help="cut or pad: how frames come to fill whole chunks (default cut).",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     seed: Annotated[int | None, Flag(help="Seed of the noise (default 0).", rich_help_panel=_WHAT)] = None,
     world_seed: Annotated[
@@ -54,20 +70,26 @@ def generate(
     ] = None,
     memory: Annotated[
         str | None,
-        Flag(help="full, sliding, sink or worldkv (default worldkv).", rich_help_panel=_MEMORY),
+        Flag(
+            metavar="MODE", help="full, sliding, sink or worldkv (default worldkv).", rich_help_panel=_MEMORY
+        ),
     ] = None,
     sink: Annotated[
-        int | None, Flag(help="First latent frames that always stay.", rich_help_panel=_MEMORY)
+        int | None,
+        Flag(help="First latent frames that always stay (default: the model's).", rich_help_panel=_MEMORY),
     ] = None,
     recent: Annotated[
-        int | None, Flag(help="Newest latent frames that stay.", rich_help_panel=_MEMORY)
+        int | None,
+        Flag(help="Newest latent frames that stay (default: the model's).", rich_help_panel=_MEMORY),
     ] = None,
     retrieve: Annotated[
-        float | None, Flag(help="Retrieved tokens, in chunks' worth.", rich_help_panel=_MEMORY)
+        float | None,
+        Flag(help="Retrieved tokens, in chunks' worth (default: the model's).", rich_help_panel=_MEMORY),
     ] = None,
     retrieve_tokens: Annotated[int | None, Flag(help="The same in tokens.", rich_help_panel=_MEMORY)] = None,
     strategy: Annotated[
-        str | None, Flag(help="rays, coverage or pose (default rays).", rich_help_panel=_MEMORY)
+        str | None,
+        Flag(metavar="NAME", help="rays, coverage or pose (default rays).", rich_help_panel=_MEMORY),
     ] = None,
     gate: Annotated[
         float | None,
@@ -78,44 +100,62 @@ def generate(
     ] = None,
     positions: Annotated[
         str | None,
-        Flag(help="absolute, contiguous, listed or slot (default absolute).", rich_help_panel=_MEMORY),
+        Flag(
+            metavar="MODE",
+            help="absolute, contiguous, listed or slot (default absolute).",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     prune: Annotated[
         str | None,
-        Flag(help="key, view, random, stride or none: which tokens stay.", rich_help_panel=_MEMORY),
+        Flag(
+            metavar="RULE",
+            help="key, view, random, stride or none: which tokens stay (default key).",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     keep_ratio: Annotated[
         float | None,
         Flag(
-            help="Share of the non-anchor tokens kept; below 1 for pose and coverage.",
+            help="Share of the non-anchor tokens kept, for pose and coverage (default 1).",
             rich_help_panel=_MEMORY,
         ),
     ] = None,
     pooled: Annotated[
         bool | None,
-        Flag("--pooled/--per-frame", help="One keep budget a chunk or one a frame.", rich_help_panel=_MEMORY),
+        Flag(
+            "--pooled/--per-frame",
+            help="One keep budget a chunk, or one a frame (default per-frame).",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     keep_all: Annotated[
         bool | None,
         Flag("--keep-all", help="Store every chunk, also what no later one needs.", rich_help_panel=_MEMORY),
     ] = None,
     device: Annotated[
-        str | None, Flag(help="auto, cpu, cuda, cuda:1, mps (default auto).", rich_help_panel=_WHERE)
+        str | None,
+        Flag(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps (default auto).", rich_help_panel=_WHERE),
     ] = None,
     dtype: Annotated[
-        str | None, Flag(help="auto, float32, bfloat16 or float16 (default auto).", rich_help_panel=_WHERE)
+        str | None,
+        Flag(
+            metavar="NAME", help="auto, float32, bfloat16 or float16 (default auto).", rich_help_panel=_WHERE
+        ),
     ] = None,
     out: Annotated[
-        Path | None, Flag(help="Run folder (default runs/<name>-<time>).", rich_help_panel=_WHERE)
+        Path | None,
+        Flag(metavar="DIR", help="Run folder (default runs/<name>-<time>).", rich_help_panel=_WHERE),
     ] = None,
     overwrite: Annotated[
         bool | None, Flag("--overwrite", help="Replace an earlier run in --out.", rich_help_panel=_WHERE)
     ] = None,
     scale: Annotated[
-        int | None, Flag(help="Enlargement of the frames in the MP4.", rich_help_panel=_WHERE)
+        int | None,
+        Flag(help="Enlargement of the frames in the MP4 (default: the model's).", rich_help_panel=_WHERE),
     ] = None,
     config: Annotated[
-        Path | None, Flag(help="Settings file; flags win over it.", rich_help_panel=_WHERE)
+        Path | None, Flag(metavar="FILE", help="Settings file; flags win over it.", rich_help_panel=_WHERE)
     ] = None,
     as_json: Annotated[
         bool | None, Flag("--json", help="Print the result as one JSON object.", rich_help_panel=_WHERE)
@@ -124,8 +164,9 @@ def generate(
 ) -> None:
     """Generate a video along a scripted trajectory.
 
-    It writes video.mp4, run.json and chunks.jsonl into a run folder. Every setting can also come from a file
-    (--config) or the environment (WORLDKV_SEED=3).
+    It writes video.mp4, run.json and chunks.jsonl into a run folder.
+
+    Every setting can also come from a file (--config) or the environment (WORLDKV_SEED=3).
     """
     flags: dict[str, Any] = {k: v for k, v in locals().items() if k != "config"}
     from core.config import resolve

@@ -193,7 +193,7 @@ FLAGS = {
     ),
     "gate": (
         ["--gate", "nan"],
-        ("gate must be a finite number, got nan", "--gate", "gate: least overlap worth retrieving"),
+        ("gate must be a finite number, got nan", "--gate", "gate: leave out what corresponds worse"),
     ),
     "no prefix": (
         ["--prefix", "0"],

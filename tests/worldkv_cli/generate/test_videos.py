@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from torch import Tensor
+from typer.testing import CliRunner
 
 import core.generate
+from core.config import GenerateConfig
 from core.fidelity import psnr
 from core.models.mini.config import MiniConfig
 from core.models.mini.world import World
@@ -18,6 +20,7 @@ from core.runlog import hash_file, load_run, run_json_schema
 from core.video.reader import read_video, video_info
 from tests.worldkv_cli.generate.runs import generate, json_of, log_of, prepared, spawn_and_wait
 from trajectories import load
+from worldkv_cli.main import app
 
 FAST = ("--scale", 1, "--quiet")
 LEFT_OUT = "do not fill a chunk and are left out (--fit pad holds the last pose instead)\n"
@@ -208,6 +211,18 @@ class TestSettings:
             "warning: memory mode full keeps every frame: recent has no effect\n"
             "warning: memory mode full retrieves nothing: strategy, gate have no effect\n",
         )
+
+
+def test_help_states_the_true_defaults() -> None:
+    """It repeats them, for it must not import them."""
+    words = " ".join(CliRunner().invoke(app, ["generate", "--help"], env={"COLUMNS": "300"}).stdout.split())
+    told = re.findall(r"--([a-z-]+) (?:[^\s]+ )?[^│]*?\(default ([^):]+)\)", words)
+    config = GenerateConfig()
+    checked = {key.replace("-", "_"): value for key, value in told if key not in ("out", "pooled")}
+    assert len(checked) >= 10
+    assert {key: str(getattr(config, key)).removesuffix(".0") for key in checked} == checked
+    assert config.out is None
+    assert not config.pooled
 
 
 class TestSeeds:
