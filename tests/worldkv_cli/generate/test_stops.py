@@ -59,6 +59,7 @@ def wait_until_gone(pid: int) -> None:
 
 
 class TestSignals:
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_ends_after_the_current_chunk(self, long: Path, tmp_path: Path, number: int) -> None:
         process = started(long)
@@ -80,6 +81,7 @@ class TestSignals:
             "video.mp4",
         ]
 
+    @pytest.mark.slow
     def test_kill_leaves_what_was_finished(self, long: Path, tmp_path: Path) -> None:
         process = started(long)
         (ffmpeg,) = children_of(process.pid)
@@ -138,9 +140,10 @@ class TestSignals:
 
 
 class TestFailures:
+    @pytest.mark.slow
     def test_disk_that_fills_up(self, long: Path, tiny_disk: Path) -> None:
         out = tiny_disk / "run"
-        told = generate("--traj", long, "--out", out, "--scale", 8, "--quiet")
+        told = generate("--traj", long, "--out", out, "--scale", 16, "--quiet")
         assert (told.exit_code, told.stdout) == (1, "")
         # Video and chunk log share the disk: either may be the first to find it full.
         *_, problem, where, hint = told.stderr.splitlines()

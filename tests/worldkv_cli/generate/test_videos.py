@@ -234,6 +234,7 @@ class TestSeeds:
         np.testing.assert_array_equal(first, same)
         assert (first != read_video(tmp_path / "other" / "video.mp4")).any()
 
+    @pytest.mark.slow
     def test_same_bits_in_processes_of_their_own(self, look: Path, tmp_path: Path) -> None:
         for name in ("a", "b"):
             assert spawn_and_wait("--traj", look, "--out", name, "--scale", 1).exit_code == 0
@@ -241,6 +242,7 @@ class TestSeeds:
             read_video(tmp_path / "a" / "video.mp4"), read_video(tmp_path / "b" / "video.mp4")
         )
 
+    @pytest.mark.slow
     def test_noise_does_not_depend_on_the_memory_mode(
         self, look: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
