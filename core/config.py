@@ -73,6 +73,7 @@ class GenerateConfig(BaseModel):
     )
     keep_ratio: float = Field(default=1.0, gt=0, le=1, description="Share of the non-anchor tokens kept.")
     pooled: bool = Field(default=False, description="One keep budget a chunk instead of one a frame.")
+    bank: Literal["device", "host"] = Field(default="device", description="Where stored tokens are kept.")
     keep_all: bool = Field(default=False, description="Store every chunk, also what no later chunk needs.")
 
     # Where it runs and what comes out

@@ -151,6 +151,7 @@ class _Run:
                 trained_frames=job.session.trained_frames,
                 device=job.device,
                 dtype=job.dtype,
+                tier=job.config.bank,
             )
             width, height = (side * self.scale for side in job.session.frame_size)
             fps = job.session.trajectory.fps
@@ -169,7 +170,8 @@ class _Run:
     ) -> Iterator[ChunkRecord]:
         """Chunks that are in the video and in the log."""
         job = self.job
-        maker = RecordMaker(job.plan, model.parameter_bytes + memory.nbytes, job.device)
+        engine_bytes = model.parameter_bytes + memory.nbytes
+        maker = RecordMaker(job.plan, engine_bytes, job.device, job.config.bank)
         for frames, record in self._chunks(model, memory, maker):
             began = time.perf_counter()
             for frame in frames:

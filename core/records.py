@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from core.hardware import device_peak_bytes, resident_bytes
+from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
 from core.rollout import ChunkResult
 from core.schemas.run import ChunkRecord, RetrievedChunk, StageMs, TierBytes
@@ -20,10 +21,13 @@ class RecordMaker:
         plan: Tells tokens and bytes.
         engine_bytes: Weights, window and bank.
         device: Where the engine runs.
+        tier: Where the bank lies.
     """
 
-    def __init__(self, plan: MemoryPlan, engine_bytes: int, device: torch.device) -> None:
-        self._plan, self._engine_bytes, self._device = plan, engine_bytes, device
+    def __init__(
+        self, plan: MemoryPlan, engine_bytes: int, device: torch.device, tier: Tier = "device"
+    ) -> None:
+        self._plan, self._engine_bytes, self._device, self._tier = plan, engine_bytes, device, tier
         self._bank_chunks = _chunks_in_bank(plan)
         self._next_frame = 0
         self._last = time.perf_counter()
@@ -42,7 +46,7 @@ class RecordMaker:
                 RetrievedChunk(
                     chunk=s.chunk,
                     tokens=len(s.tokens) if s.tokens is not None else self._stored_per_chunk,
-                    tier="device",
+                    tier=self._tier,
                     score=round(float(s.score), 6),
                     overlap=round(float(min(max(s.overlap, 0.0), 1.0)), 4),
                 )
@@ -61,7 +65,7 @@ class RecordMaker:
                 decode=decode_ms,
             ),
             bank_chunks=int(self._bank_chunks[step.chunk]),
-            bank_bytes=TierBytes(device=step.bank_tokens_live * footprint.kv_bytes_per_token),
+            bank_bytes=TierBytes(**{self._tier: step.bank_tokens_live * footprint.kv_bytes_per_token}),
         )
         self._next_frame += num_frames
         return record

@@ -40,6 +40,13 @@ def test_trajectory_ends_where_it_started(name: str) -> None:
     np.testing.assert_allclose(made.c2w[-1], made.c2w[0], atol=1e-9)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_bundled_trajectory_fills_whole_chunks_of_every_model(name: str) -> None:
+    made = trajectories.load(name)
+    assert made.fit_chunks(first_frames=9, later_frames=12, how="cut")[1] == 0
+    assert made.fit_chunks(first_frames=3, later_frames=3, how="cut")[1] == 0
+
+
 def test_loop_forgets_in_a_short_window_and_returns() -> None:
     made = trajectories.load("loop")
     assert 120 <= made.num_frames <= 150

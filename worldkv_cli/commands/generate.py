@@ -129,6 +129,14 @@ def generate(
             rich_help_panel=_MEMORY,
         ),
     ] = None,
+    bank: Annotated[
+        str | None,
+        Flag(
+            metavar="TIER",
+            help="device or host: where stored tokens are kept (default device).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
     keep_all: Annotated[
         bool | None,
         Flag("--keep-all", help="Store every chunk, also what no later one needs.", rich_help_panel=_MEMORY),

@@ -340,6 +340,7 @@ MEMORIES = {
     "key": ["--strategy", "pose", "--keep-ratio", "0.25"],
     "key, pooled": ["--strategy", "pose", "--keep-ratio", "0.25", "--pooled"],
     "view": ["--strategy", "coverage", "--prune", "view", "--keep-ratio", "0.5"],
+    "host bank": ["--bank", "host"],
     "random": ["--strategy", "pose", "--prune", "random", "--keep-ratio", "0.5"],
     "stride": ["--strategy", "pose", "--prune", "stride", "--keep-ratio", "0.5", "--pooled"],
     "keep all": ["--keep-all"],
