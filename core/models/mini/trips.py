@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from core.models.mini.config import CHUNK_FRAMES
+from trajectories.geometry import c2w_from_angles
 
 MAX_EXTENT = 3.5  # world units from the start
 MAX_TRIP_CHUNKS = 35
@@ -44,15 +45,8 @@ def camera_matrices(
     position: Float64[np.ndarray, "frames 3"],
 ) -> Float64[np.ndarray, "frames 4 4"]:
     """Camera-to-world of yaw (right positive) and pitch (up positive) in radians."""
-    c2w = np.zeros((len(yaw), 4, 4))
-    cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
-    zero = np.zeros_like(yaw)
-    c2w[:, :3, 0] = np.stack((cy, zero, -sy), -1)
-    c2w[:, :3, 1] = np.stack((sy * sp, cp, cy * sp), -1)
-    c2w[:, :3, 2] = np.stack((sy * cp, -sp, cy * cp), -1)
-    c2w[:, :3, 3] = position
-    c2w[:, 3, 3] = 1.0
-    return c2w
+    angles = np.stack((yaw, pitch, np.zeros_like(yaw)), axis=-1)
+    return c2w_from_angles(position, np.rad2deg(angles))
 
 
 def _segments(rng: np.random.Generator, frames: int, kind: str) -> np.ndarray:
