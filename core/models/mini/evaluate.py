@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,10 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from core.contact_sheet import SheetRow, contact_sheet
-from core.fidelity import bootstrap_ci
+from core.models.mini.config import CHUNK_FRAMES
 from core.models.mini.judge import FIRST_WORLD_SEED, Judge, Score, true_video
 from core.models.mini.model import WEIGHTS, MiniModel
-from core.models.mini.scripts import MANY_RETURNS, SCRIPTS, SIX_RETURNS, Script
+from core.models.mini.report import claims_table, quality_table, returns_table, token_table
+from core.models.mini.scripts import MANY_RETURNS, QUALITY_SCRIPTS, SIX_RETURNS, STUDY_SCRIPTS, Script
 from core.models.mini.settings import Setting, generate_worlds
 
 log = logging.getLogger(__name__)
@@ -63,55 +63,6 @@ TOKEN_SETTINGS = (
 )
 
 
-def _cell(values: Sequence[float]) -> str:
-    """Mean and half-width of the 95% interval over worlds."""
-    low, high = bootstrap_ci(values, num_resamples=2000)
-    return f"{np.mean(values):.1f} ±{(high - low) / 2:.1f}"
-
-
-def quality_table(free: Sequence[Score], given: Sequence[Score]) -> str:
-    """Modes against scripts: self-consistency, control, and truth where the view had been given."""
-    lines = [
-        "| script | mode | revisit PSNR | SSIM | control PSNR | given view, against truth | sharpness |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for a, b in zip(free, given, strict=True):
-        lines.append(
-            f"| {a.script} | {a.setting} | {_cell(a.self_psnr_db)} | {np.mean(a.self_ssim):.3f} | "
-            f"{np.mean(a.control_psnr_db):.1f} | {_cell(b.truth_psnr_db)} | {np.mean(a.sharpness):.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def token_table(scores: Sequence[Score], scripts: Sequence[Script]) -> str:
-    """Settings against scripts, revisit PSNR with the interval over worlds."""
-    names = [s.name for s in scripts]
-    lines = [
-        "| retrieval | tokens | stored | " + " | ".join(names) + " | mean |",
-        "|---|---|---|" + "---|" * (len(names) + 1),
-    ]
-    keys = dict.fromkeys((s.setting, s.tokens) for s in scores)
-    for setting, tokens in keys:
-        row = {s.script: s for s in scores if (s.setting, s.tokens) == (setting, tokens)}
-        share = np.mean([s.stored_share for s in row.values()])
-        mean = np.mean([np.mean(s.self_psnr_db) for s in row.values()])
-        cells = " | ".join(_cell(row[name].self_psnr_db) for name in names)
-        lines.append(f"| {setting} | {tokens} | {share:.0%} | {cells} | {mean:.2f} |")
-    return "\n".join(lines)
-
-
-def returns_table(scores: Sequence[Score]) -> str:
-    """Scripts that come back many times: all revisits, and those of the last quarter."""
-    lines = [
-        "| script | mode | worlds | all revisits | last quarter | sharpness |",
-        "|---|---|---|---|---|---|",
-    ]
-    for s in scores:
-        cells = f"{_cell(s.self_psnr_db)} | {_cell(s.late_psnr_db)} | {np.mean(s.sharpness):.2f}"
-        lines.append(f"| {s.script} | {s.setting} | {len(s.self_psnr_db)} | {cells} |")
-    return "\n".join(lines)
-
-
 def draw(judge: Judge, script: Script, world: int, path: Path, *, columns: int = 9) -> None:
     """Contact sheet of one world: truth and every mode, the first leg given."""
     trajectory = script.trajectory()
@@ -128,14 +79,14 @@ def draw(judge: Judge, script: Script, world: int, path: Path, *, columns: int =
             first_seed=world,
         )
         rows.append(SheetRow(setting.name, [video[0][t] for t in times]))
-    labels = [f"frame {t}" + (" (given)" if t < script.given_chunks * 3 else "") for t in times]
+    labels = [f"frame {t}" + (" (given)" if t < script.given_chunks * CHUNK_FRAMES else "") for t in times]
     contact_sheet(rows, labels, title=f"{script.name}: one world, one noise").save(path)
 
 
 def jobs(part: str, num_worlds: int, token_worlds: int) -> list[tuple[int, Script, Setting, bool]]:
     """What is played for a part: worlds, script, setting, and whether the first leg is given."""
     few = min(8, num_worlds)
-    every = [(script, setting) for script in SCRIPTS for setting in MODES]
+    every = [(script, setting) for script in QUALITY_SCRIPTS for setting in MODES]
     return {
         "free": [(num_worlds, *pair, False) for pair in every],
         "given": [(num_worlds, *pair, True) for pair in every],
@@ -144,7 +95,7 @@ def jobs(part: str, num_worlds: int, token_worlds: int) -> list[tuple[int, Scrip
             for worlds, script in ((num_worlds, SIX_RETURNS), (few, MANY_RETURNS))
             for setting in MODES
         ],
-        "tokens": [(token_worlds, script, s, False) for s in TOKEN_SETTINGS for script in SCRIPTS],
+        "tokens": [(token_worlds, script, s, False) for s in TOKEN_SETTINGS for script in STUDY_SCRIPTS],
     }[part]
 
 
@@ -172,12 +123,14 @@ def tables(out: Path) -> str:
         worlds = len(scores["free"][0].self_psnr_db)
         title = f"## Quality, {worlds} held-out worlds"
         found.append(f"{title}\n\n{quality_table(scores['free'], scores['given'])}")
+    if "returns" in scores and "tokens" in scores:
+        found.append(f"## Claims\n\n{claims_table(scores['tokens'], scores['returns'])}")
     if "returns" in scores:
         found.append(f"## Long rollouts\n\n{returns_table(scores['returns'])}")
     if "tokens" in scores:
         worlds = len(scores["tokens"][0].self_psnr_db)
         title = f"## Which tokens are worth keeping, {worlds} worlds, revisit PSNR"
-        found.append(f"{title}\n\n{token_table(scores['tokens'], SCRIPTS)}")
+        found.append(f"{title}\n\n{token_table(scores['tokens'])}")
     return "\n\n".join(found) + "\n"
 
 
@@ -206,7 +159,7 @@ def main() -> None:
     for part in args.parts:
         play(model, part, args.out, num_worlds=args.worlds, token_worlds=args.token_worlds)
     for world in range(4 if args.pictures else 0):
-        for script in SCRIPTS[2:4]:
+        for script in STUDY_SCRIPTS[2:4]:
             name = f"contact-{script.name.replace(' ', '-')}-{world}.png"
             draw(Judge(model, 1), script, world, args.out / name)
     (args.out / "tables.md").write_text(tables(args.out))

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from core.fidelity import control_pairs, psnr, revisit_pairs, sharpness, ssim, view_distance
+from core.models.mini.config import CHUNK_FRAMES
 from core.models.mini.model import MiniModel
 from core.models.mini.scripts import Script
 from core.models.mini.settings import Setting, generate_worlds
@@ -18,9 +19,6 @@ from core.models.mini.world import World
 
 FIRST_WORLD_SEED = 1_000_000
 """Training draws its rooms from seeds of 62 random bits: none of these is among them."""
-
-MIN_GAP_FRAMES = 12
-"""Smallest gap of a revisit: more than the 9 frames that a sliding window holds."""
 
 SEEN_DISTANCE = 0.02
 """How near a returned view must be to a given one, |translation| + angle / pi."""
@@ -95,7 +93,8 @@ class Judge:
             )
             for video, world in zip(videos, some, strict=True):
                 truth = true_video(world, trajectory.num_frames)
-                for name, value in _compare(video, truth, trajectory.c2w, given_chunks * 3).items():
+                values = _compare(video, truth, trajectory.c2w, given_chunks * CHUNK_FRAMES, script)
+                for name, value in values.items():
                     lists[name].append(round(value, 4))
         tokens = setting.window_tokens(self.model.footprint.tokens_per_frame)
         seconds = round(time.perf_counter() - began, 2)
@@ -115,8 +114,11 @@ def true_video(world: World, num_frames: int) -> UInt8[np.ndarray, "frames heigh
     return pictures.permute(0, 2, 3, 1).numpy()
 
 
-def _compare(video: np.ndarray, truth: np.ndarray, c2w: np.ndarray, given: int) -> dict[str, float]:
-    pairs = [p for p in revisit_pairs(c2w, min_gap_frames=MIN_GAP_FRAMES) if p.later >= given]
+def _compare(
+    video: np.ndarray, truth: np.ndarray, c2w: np.ndarray, given: int, script: Script
+) -> dict[str, float]:
+    gap = script.min_gap_frames
+    pairs = [p for p in revisit_pairs(c2w, min_gap_frames=gap) if p.later >= given]
     controls = control_pairs(c2w, pairs)
     late = [p for p in pairs if p.later >= len(video) * 3 // 4]
     values = {
@@ -129,17 +131,17 @@ def _compare(video: np.ndarray, truth: np.ndarray, c2w: np.ndarray, given: int) 
     if not given:
         values["early_psnr_db"] = _mean([psnr(video[f], truth[f]) for f in (1, 2, 3)])
         return values
-    seen = [f for f in range(given, len(video)) if _was_given(c2w, f, given)]
+    seen = [f for f in range(given, len(video)) if _was_given(c2w, f, given, gap)]
     values["truth_psnr_db"] = _mean([psnr(video[f], truth[f]) for f in seen])
     return values
 
 
-def _was_given(c2w: np.ndarray, frame: int, given: int) -> bool:
-    """Whether the view of a frame was among the given ones, and has left the sliding window since."""
-    earlier = c2w[: max(0, min(given, frame - MIN_GAP_FRAMES))]
+def _was_given(c2w: np.ndarray, frame: int, given: int, min_gap_frames: int) -> bool:
+    """Whether the view of a frame was among the given ones, long enough ago."""
+    earlier = c2w[: max(0, min(given, frame - min_gap_frames))]
     here = np.broadcast_to(c2w[frame], earlier.shape)
     return bool((view_distance(earlier, here) < SEEN_DISTANCE).any())
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
+    return float(np.mean(values)) if len(values) else float("nan")

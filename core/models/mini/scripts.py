@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import trajectories
+from core.models.mini.config import CHUNK_FRAMES
 from trajectories import Trajectory
 
 _HEADER = """\
@@ -12,7 +13,7 @@ version: 1
 name: {name}
 fps: 10
 camera: {{fov_deg: 90, image_size_px: [80, 48]}}
-rates: {{turn_deg_per_frame: 10, move_units_per_frame: 0.12}}
+rates: {{turn_deg_per_frame: {deg_per_frame:g}, move_units_per_frame: {units_per_frame:g}}}
 steps:
 """
 
@@ -25,18 +26,26 @@ class Script:
         name: For tables.
         steps: Steps of the trajectory language, one a line.
         given_chunks: Chunks of the first leg, before the camera turns back.
+        deg_per_frame: How fast the camera turns; it walks 0.012 units a frame for each degree.
+        min_gap_frames: Smallest gap of a revisit. A sliding window holds 9 frames.
     """
 
     name: str
     steps: tuple[str, ...]
     given_chunks: int
+    deg_per_frame: float = 10.0
+    min_gap_frames: int = 12
 
     def trajectory(self) -> Trajectory:
         """The script, cut to whole chunks."""
-        text = _HEADER.format(name=self.name.replace(" ", "-").replace(",", "").lower())
+        text = _HEADER.format(
+            name=self.name.replace(" ", "-").lower(),
+            deg_per_frame=self.deg_per_frame,
+            units_per_frame=0.012 * self.deg_per_frame,
+        )
         text += "".join(f"  - {step}\n" for step in self.steps)
         whole, _ = trajectories.parse(text, source=self.name).fit_chunks(
-            first_frames=3, later_frames=3, how="cut"
+            first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how="cut"
         )
         return whole
 
@@ -49,7 +58,7 @@ def _walk(units: float) -> str:
     return f"move: {{forward_units: {units:g}}}"
 
 
-SCRIPTS = (
+STUDY_SCRIPTS = (
     Script("R90 L90 twice", (_turn(90.0), _turn(-90.0)) * 2 + ("hold: {frames: 2}",), 4),
     Script("R180 L180", (_turn(180.0), _turn(-180.0), "hold: {frames: 2}"), 6),
     Script("360 twice", (_turn(720.0),), 12),
@@ -64,5 +73,20 @@ SCRIPTS = (
         8,
     ),
 )
-SIX_RETURNS = Script("six returns", (_turn(90.0), _turn(-90.0)) * 6 + ("hold: {frames: 2}",), 4)
-MANY_RETURNS = Script("24 returns", (_turn(90.0), _turn(-90.0)) * 24 + ("hold: {frames: 2}",), 4)
+"""Short scripts with quick turns, on which many settings can be compared."""
+
+QUALITY_SCRIPTS = (
+    Script("slow R90 L90 twice", (_turn(90.0), _turn(-90.0)) * 2 + ("hold: {frames: 2}",), 6, 5.0, 30),
+    Script("slow 360 twice", (_turn(720.0),), 24, 5.0, 30),
+    Script(
+        "slow walk R120 L120 back",
+        (_walk(1.2), _turn(120.0), _turn(-120.0), _walk(-1.2), "hold: {frames: 3}"),
+        14,
+        5.0,
+        30,
+    ),
+)
+"""Three to six times the length of a training clip (24 frames); revisits at least 30 frames apart."""
+
+SIX_RETURNS = Script("six returns", (_turn(90.0), _turn(-90.0)) * 6 + ("hold: {frames: 2}",), 4, 10.0, 30)
+MANY_RETURNS = Script("24 returns", (_turn(90.0), _turn(-90.0)) * 24 + ("hold: {frames: 2}",), 4, 10.0, 30)

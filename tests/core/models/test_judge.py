@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from core.models.mini.config import LATENT_CHANNELS, MiniConfig
-from core.models.mini.evaluate import quality_table, returns_table, token_table, write_into_card
-from core.models.mini.judge import FIRST_WORLD_SEED, Judge, true_video
+from core.models.mini.evaluate import write_into_card
+from core.models.mini.judge import FIRST_WORLD_SEED, MEASURES, Judge, Score, true_video
 from core.models.mini.model import MiniModel
-from core.models.mini.scripts import SCRIPTS, SIX_RETURNS, Script
+from core.models.mini.report import claims_table, quality_table, returns_table, token_table
+from core.models.mini.scripts import QUALITY_SCRIPTS, SIX_RETURNS, STUDY_SCRIPTS, Script
 from core.models.mini.settings import Setting
 from core.models.mini.sharpen import Sharpener
 from core.models.mini.train import fit_codec, initialise
 from core.models.wan.network import WanNetwork
 from trajectories.geometry import revisits
 
-SHORT = Script("short", (*SCRIPTS[0].steps[:2], "hold: {frames: 2}"), 3)
+SHORT = Script("short", (*STUDY_SCRIPTS[0].steps[:2], "hold: {frames: 2}"), 3)
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,12 @@ def model():
     return MiniModel(config, network.eval(), fit_codec(config, 0, batches=1))
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, SIX_RETURNS], ids=lambda s: s.name)
+@pytest.mark.parametrize("script", [*STUDY_SCRIPTS, *QUALITY_SCRIPTS, SIX_RETURNS], ids=lambda s: s.name)
 def test_scripts_fill_chunks_and_come_back(script):
     trajectory = script.trajectory()
     assert trajectory.num_frames % 3 == 0
     assert script.given_chunks * 3 < trajectory.num_frames
-    found = revisits(trajectory.c2w, min_gap_frames=12)
+    found = revisits(trajectory.c2w, min_gap_frames=script.min_gap_frames)
     assert any(r.frame >= script.given_chunks * 3 > r.first_frame for r in found)
 
 
@@ -44,8 +45,34 @@ def test_score_has_one_value_a_world(model):
     assert len(given.truth_psnr_db) == 3
     assert not free.truth_psnr_db
     assert 0 < free.stored_share < 1
-    tables = (quality_table([free], [given]), returns_table([free]), token_table([free], [SHORT]))
+    tables = (quality_table([free], [given]), returns_table([free]), token_table([free]))
     assert all("rays" in table for table in tables)
+
+
+def made_up(setting, tokens, psnr, script="s"):
+    """A score of three worlds with the given revisit PSNRs."""
+    lists = dict.fromkeys(MEASURES, psnr)
+    return Score(script=script, setting=setting, tokens=tokens, stored_share=0.5, seconds=1.0, **lists)
+
+
+def test_claims_are_paired_over_worlds():
+    grain = [
+        made_up("full", 0, [30.0, 31.0, 32.0]),
+        made_up("sliding", 0, [20.0, 21.0, 22.0]),
+        made_up("3 whole chunks, pose", 135, [30.0, 31.0, 32.0]),
+        made_up("3 chunks, keep 0.25, key", 69, [27.0, 28.0, 29.0]),
+        made_up("rays, older first", 69, [29.5, 30.5, 31.5]),
+        made_up("rays, older first", 45, [29.0, 30.0, 31.0]),
+    ]
+    returns = [
+        made_up("full", 0, [20.0, 30.0, 25.0], "r"),
+        made_up("worldkv, rays 45", 45, [23.0, 33.0, 28.0], "r"),
+    ]
+    table = claims_table(grain, returns)
+    assert "| 90% | 90% to 90% |" in table
+    assert "| +2.50 | +2.50 to +2.50 |" in table
+    assert "| +3.00 | +3.00 to +3.00 |" in table
+    assert "| - |" in token_table([made_up("full", 0, [float("nan")] * 3)])
 
 
 def test_batch_size_does_not_change_scores(model):
