@@ -188,7 +188,7 @@ def _read_file(path: Path) -> dict[str, tuple[Any, str]]:
         raise InputError("the settings are no list of `key: value` lines", where=str(path), hint=hint)
     found = {}
     for key, value in document.data.items():
-        where = document.where((key,), at_key=True).partition(" ")[0]
+        where = document.where((key,), at_key=True).partition(" (")[0]
         if key not in KEYS:
             near = nearest(key.replace("-", "_"), KEYS)
             hint = f"did you mean {near}?" if near else f"known: {', '.join(KEYS)}"

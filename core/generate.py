@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from core.config import GenerateConfig, Resolved
-from core.errors import OutputError, WorldKVError
+from core.errors import InputError, OutputError, WorldKVError
 from core.hardware import device_info, pick_device, pick_dtype
 from core.interrupt import StopRequest, stop_on_signal
 from core.memory.plan import MemoryPlan
@@ -29,12 +29,12 @@ from core.memory_settings import memory_settings
 from core.models.registry import model_entry
 from core.models.session import LoadedModel, Session
 from core.noise import seeded_noise
-from core.outputs import RunFolder
+from core.outputs import RUN_FILES, RunFolder
 from core.records import RecordMaker
 from core.revisits import RevisitWatch
 from core.rollout import rollout
 from core.runlog import ChunkLog, hash_file, versions, write_run
-from core.schemas.run import ChunkRecord, Failure, RunSummary, Status, VideoFile
+from core.schemas.run import ChunkRecord, Failure, InputFile, RunSummary, Status, VideoFile
 from core.script import load_script
 from core.video.ffmpeg import ffmpeg_exe, ffmpeg_version
 from core.video.reader import video_info
@@ -53,6 +53,7 @@ class Job:
         plan: What the memory does at every chunk.
         device: Where it will run.
         dtype: Of weights, keys and values.
+        inputs: Hashes of the files that went in.
         notes: What the user should know before it starts.
     """
 
@@ -61,6 +62,7 @@ class Job:
     plan: MemoryPlan
     device: torch.device
     dtype: torch.dtype
+    inputs: Mapping[str, InputFile]
     notes: tuple[str, ...]
 
     @property
@@ -116,7 +118,19 @@ def prepare(resolved: Resolved) -> Job:
     )
     session.check_files()
     ffmpeg_version(ffmpeg_exe())
-    return Job(resolved, session, plan, device, dtype, script.notes + memory.notes)
+    inputs = {name: _checked_input(name, path, config.out) for name, path in session.inputs.items()}
+    return Job(resolved, session, plan, device, dtype, inputs, script.notes + memory.notes)
+
+
+def _checked_input(name: str, path: Path, out: Path | None) -> InputFile:
+    """Hash of an input file, which must not be one that `--overwrite` removes."""
+    if out is not None and path.resolve().parent == out.resolve() and path.name in RUN_FILES:
+        raise InputError(
+            f"the {name} is a file of the run that would be replaced",
+            where=str(path),
+            hint="choose another --out",
+        )
+    return hash_file(path)
 
 
 class _Run:
@@ -231,7 +245,7 @@ def _summary(job: Job) -> RunSummary:
             "seed": job.config.seed,
             "config": job.config.model_dump(mode="json"),
             "config_sources": dict(job.resolved.sources),
-            "inputs": {name: hash_file(path) for name, path in job.session.inputs.items()},
+            "inputs": dict(job.inputs),
             "trajectory_sha256": job.session.trajectory.source_sha256,
             "versions": versions(),
             "device": device_info(job.device),

@@ -80,6 +80,9 @@ def _native_frames(config: GenerateConfig, session: Session) -> tuple[int, int]:
 def _retrieval(resolved: Resolved, session: Session, pruning: Pruning) -> tuple[Strategy, int]:
     """Who fills the room for retrieved tokens, and how many there are, at most those of the whole rollout."""
     config, views = resolved.config, session.viewpoints
+    if config.gate is not None and (config.gate <= 0 or (config.strategy == "coverage" and config.gate > 1)):
+        what = "a share of the view in (0, 1]" if config.strategy == "coverage" else "a distance above 0"
+        raise InputError(f"the gate is {what}, got {config.gate:g}", where=resolved.sources["gate"])
     default_chunks = session.defaults.retrieve_chunks[config.strategy]
     chunks = min(config.retrieve or default_chunks, float(views.num_chunks))
     if config.strategy == "rays":
@@ -133,8 +136,14 @@ def _idle_settings(resolved: Resolved) -> tuple[str, ...]:
         if idle:
             have = "has" if len(idle) == 1 else "have"
             notes.append(f"memory mode {config.memory} retrieves nothing: {', '.join(idle)} {have} no effect")
-    elif "prune" in made and config.prune != "none" and config.keep_ratio == 1.0:
-        notes.append("keep_ratio is 1: prune has no effect")
+    elif config.keep_ratio == 1.0:
+        idle = [
+            key for key in ("prune", "pooled") if key in made and getattr(config, key) not in ("none", False)
+        ]
+        if idle:
+            notes.append(
+                f"keep_ratio is 1: {' and '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect"
+            )
     elif config.prune == "none" and config.keep_ratio < 1.0:
         notes.append("prune is none: keep_ratio has no effect")
     if config.strategy == "pose" and config.memory == "worldkv" and config.gate is not None:

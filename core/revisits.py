@@ -12,17 +12,18 @@ from jaxtyping import Float64, UInt8
 
 from core.fidelity import FramePair, control_pairs, psnr, revisit_pairs, sharpness, ssim
 from core.schemas.run import Fidelity
+from trajectories.summary import MAX_SEARCHED_FRAMES
 
 
 class RevisitWatch:
     """Collects the frames that matter and compares them.
 
     Args:
-        c2w: Camera of every video frame.
+        c2w: Camera of every video frame. Very long videos are not searched: that compares all pairs.
     """
 
     def __init__(self, c2w: Float64[np.ndarray, "frames 4 4"]) -> None:
-        self._pairs = revisit_pairs(c2w)
+        self._pairs = revisit_pairs(c2w) if len(c2w) <= MAX_SEARCHED_FRAMES else []
         self._controls = control_pairs(c2w, self._pairs)
         self._wanted = {f for p in (*self._pairs, *self._controls) for f in (p.later, p.earlier)}
         self._kept: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
@@ -35,7 +36,7 @@ class RevisitWatch:
         if self._last is not None:
             self._motion_sum += float(np.abs(frame.astype(np.int16) - self._last).mean())
         if self._num_frames in self._wanted:
-            self._kept[self._num_frames] = frame
+            self._kept[self._num_frames] = frame.copy()  # not a view, which would keep its whole chunk
         self._last = frame
         self._num_frames += 1
 

@@ -41,7 +41,7 @@ class ModelEntry:
 _ENTRIES = (
     ModelEntry(
         name="mini",
-        description="Embedded: rooms at 80x48, camera-conditioned, 3.6 M parameters, runs on a laptop CPU.",
+        description="Embedded: rooms at 80x48, camera-conditioned, 4.2 M parameters, runs on a laptop CPU.",
         first_chunk_frames=3,
         later_chunk_frames=3,
         opener="core.models.mini.session:open_session",

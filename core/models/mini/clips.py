@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from core.errors import InputError
 from core.models.mini.codec import PatchCodec
 from core.models.mini.conditioning import ray_features
 from core.models.mini.config import CHUNK_FRAMES, MiniConfig
@@ -86,12 +87,16 @@ class ClipPool:
     def batch(self, step: int, size: int) -> ClipBatch:
         """Clips to train on in a step; steps must be asked for in order, from anywhere."""
         groups = self.capacity // self.fresh
+        if size > groups * self.fresh:
+            raise InputError(
+                f"a pool of {self.capacity} clips cannot give {size} different ones", where="--batch"
+            )
         if self._next != step:
             self._batches = [self._render(max(0, step) + i) for i in range(groups)]
         else:
             self._batches = [*self._batches[1:], self._render(step + groups - 1)]
         self._next = step + 1
-        picks = np.random.default_rng((self.seed, 1, step)).choice(self.capacity, size, replace=False)
+        picks = np.random.default_rng((self.seed, 1, step)).choice(groups * self.fresh, size, replace=False)
         chosen = [(self._batches[p // self.fresh], p % self.fresh) for p in picks]
         return ClipBatch(
             latents=torch.stack([b.latents[i] for b, i in chosen]),

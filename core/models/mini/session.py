@@ -114,8 +114,7 @@ class MiniSession:
         self.inputs = {"prefix": path}
         if config.prefix_traj is not None and Path(config.prefix_traj).is_file():
             self.inputs = {**self.inputs, "prefix_traj": Path(config.prefix_traj)}
-        pictures = fit_pictures(frames, self.frame_size)
-        return lambda start, stop: pictures[start:stop]
+        return lambda start, stop: fit_pictures(frames[start:stop], self.frame_size)
 
     def _picture_of_file(self, path: Path) -> GivenPictures:
         picture = fit_pictures(read_image(path)[None], self.frame_size)

@@ -22,9 +22,10 @@ def relative_cameras(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarr
 
 
 def cropped_intrinsics(trajectory: Trajectory, size: tuple[int, int]) -> Float64[np.ndarray, "frames 4"]:
-    """Intrinsics for pictures of `size`: the whole width is kept, the height is cropped around the middle."""
-    scale = size[0] / trajectory.image_size[0]
+    """Intrinsics for pictures of `size`, scaled and cropped around the middle as `fit_pictures` does."""
+    scale = max(size[0] / trajectory.image_size[0], size[1] / trajectory.image_size[1])
     intrinsics = trajectory.intrinsics * scale
+    intrinsics[:, 2] -= (trajectory.image_size[0] * scale - size[0]) / 2
     intrinsics[:, 3] -= (trajectory.image_size[1] * scale - size[1]) / 2
     return intrinsics
 

@@ -315,6 +315,26 @@ def test_prefix_video_shorter_than_its_path(look: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_run_never_replaces_its_own_input(look: Path, tmp_path: Path) -> None:
+    """--overwrite would remove the very clip that the new run starts from."""
+    (tmp_path / "run").mkdir()
+    video = clip(tmp_path / "run" / "video.mp4", 24)
+    before = video.read_bytes()
+    told = generate(
+        "--traj", look, "--prefix", video, "--prefix-traj", look, "--out", tmp_path / "run", "--overwrite"
+    )
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert "the prefix is a file of the run that would be replaced" in told.stderr
+    assert video.read_bytes() == before
+
+
+@pytest.mark.parametrize(("strategy", "gate"), [("rays", "0"), ("coverage", "0"), ("coverage", "1.5")])
+def test_gate_errors_name_the_flag(look: Path, strategy: str, gate: str) -> None:
+    told = generate("--traj", look, "--strategy", strategy, "--gate", gate)
+    assert told.exit_code == 2
+    assert "  at: --gate\n" in told.stderr
+
+
 def test_nothing_left_after_the_prefix_video(look: Path, tmp_path: Path) -> None:
     (tmp_path / "short.yaml").write_text("version: 1\nsteps:\n  - hold: {frames: 2}\n")
     video = clip(tmp_path / "c.mp4", 24)

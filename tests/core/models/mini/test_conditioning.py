@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
+import trajectories
 from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import LATENT_CHANNELS, RAY_FEATURES, MiniConfig
+from core.models.mini.session import fit_pictures
 from core.models.mini.world import World, cropped_intrinsics, relative_cameras
 from tests.core.memory.policy.cameras import random_walk
 from tests.trajectories.make import make
@@ -68,14 +71,34 @@ def test_image_condition():
     assert image_condition(None, range(3), (2, 6, 8)).abs().max() == 0
 
 
-def test_height_is_cropped_around_the_middle():
+def test_what_does_not_fit_is_cropped_around_the_middle():
     trajectory = make("turn: {yaw_deg: 90, frames: 12}")
     width, height = trajectory.image_size
-    scale = 80 / width
+    scale = 48 / height  # wider than 5:3, so the sides go
     cropped = cropped_intrinsics(trajectory, (80, 48))
     np.testing.assert_allclose(cropped[:, :2], trajectory.intrinsics[:, :2] * scale)
-    np.testing.assert_allclose(cropped[:, 2], trajectory.intrinsics[:, 2] * scale)
-    np.testing.assert_allclose(cropped[:, 3] - 24, (trajectory.intrinsics[:, 3] - height / 2) * scale)
+    np.testing.assert_allclose(cropped[:, 2] - 40, (trajectory.intrinsics[:, 2] - width / 2) * scale)
+    np.testing.assert_allclose(cropped[:, 3], trajectory.intrinsics[:, 3] * scale)
+
+
+@pytest.mark.parametrize("source", [(832, 480), (1920, 1080), (80, 48), (64, 64)])
+def test_pictures_and_intrinsics_are_cropped_alike(source):
+    """A bright dot where the camera says a point is, is still there after both were fitted."""
+    camera = f"camera: {{image_size_px: [{source[0]}, {source[1]}]}}"
+    text = f"version: 1\n{camera}\nsteps:\n  - turn: {{yaw_deg: 10}}\n"
+    trajectory = trajectories.parse(text, source="t.yaml")
+    point = np.array([0.3, -0.25, 1.0])
+    picture = np.zeros((1, source[1], source[0], 3), dtype=np.uint8)
+    fx, fy, cx, cy = trajectory.intrinsics[0]
+    x, y = fx * point[0] + cx, fy * point[1] + cy
+    half = source[0] // 40
+    row, col = round(y), round(x)
+    picture[0, row - half : row + half, col - half : col + half] = 255
+    small = fit_pictures(picture, (80, 48))[0].mean(0).numpy()
+    rows, cols = np.mgrid[:48, :80] + 0.5
+    fx, fy, cx, cy = cropped_intrinsics(trajectory, (80, 48))[0]
+    assert (small * cols).sum() / small.sum() == pytest.approx(fx * point[0] + cx, abs=0.7)
+    assert (small * rows).sum() / small.sum() == pytest.approx(fy * point[1] + cy, abs=0.7)
 
 
 def test_a_world_is_the_same_again_from_the_same_place():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from core.errors import InputError
 from core.models.mini import train
 from core.models.mini.clips import ClipPool, intrinsics_for_fov
 from core.models.mini.codec import PatchCodec
@@ -122,6 +123,19 @@ def test_a_resumed_training_gives_the_same_weights(tmp_path, quick_codec):
         assert torch.equal(whole.average[name], resumed.average[name]), name
         assert value.isfinite().all()
     assert not (part / "checkpoint.pt.tmp").exists()
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, quick_codec):
+    run(TINY, replace(RECIPE, steps=1), out=tmp_path, device=CPU)
+    with pytest.raises(InputError, match=r"trained otherwise.*seed"):
+        run(TINY, replace(RECIPE, seed=7), out=tmp_path, device=CPU)
+
+
+def test_a_pool_gives_no_clip_that_it_has_not(codec):
+    odd = ClipPool(TINY, codec, chunks=2, capacity=5, fresh=2, seed=0, device=CPU)
+    assert len(odd.batch(0, 4).latents) == 4
+    with pytest.raises(InputError, match="cannot give 5"):
+        odd.batch(1, 5)
 
 
 def test_a_training_moves_every_parameter_and_exports(tmp_path, quick_codec):
