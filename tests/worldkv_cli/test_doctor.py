@@ -30,13 +30,12 @@ def test_folder_that_cannot_be_written_is_a_warning(monkeypatch: pytest.MonkeyPa
     assert checks()["output"].status == "warning"
 
 
-def test_missing_weights_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import core.models.mini
-
-    monkeypatch.setattr(core.models.mini, "__path__", [str(tmp_path)])
+def test_missing_and_damaged_weights_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert checks()["weights"].status == "ok"
+    monkeypatch.setattr("core.models.mini.model.WEIGHTS", tmp_path / "w.safetensors")
     assert checks()["weights"].status == "failed"
-    (tmp_path / "mini.safetensors").write_bytes(bytes(2_000))
-    assert checks()["weights"] == Check("weights", "ok", "mini.safetensors, 2 kB")
+    (tmp_path / "w.safetensors").write_bytes(bytes(2_000))
+    assert "cannot be read" in checks()["weights"].detail
 
 
 def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

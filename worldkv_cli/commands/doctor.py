@@ -105,11 +105,11 @@ def _ffmpeg() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    from core.models.mini.model import WEIGHTS, read_config
+    from core.models.mini import model
 
-    config = read_config()  # tells by itself if they are missing or damaged
+    config = model.read_config(model.WEIGHTS)  # tells by itself if they are missing or damaged
     size = f"{config.width_px}x{config.height_px}"
-    yield Check("weights", "ok", f"mini, {size}, {human_bytes(WEIGHTS.stat().st_size)}")
+    yield Check("weights", "ok", f"mini, {size}, {human_bytes(model.WEIGHTS.stat().st_size)}")
 
 
 def _output() -> Iterator[Check]:
