@@ -7,7 +7,7 @@ Source of the control: R2M-Bench, arXiv:2608.27328.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -211,6 +211,27 @@ def revisit_fidelity(
     """
     pairs = revisit_pairs(c2w)
     controls = control_pairs(c2w, pairs, seed=seed)
+    return compare_pairs(dict(enumerate(frames)), pairs, controls, motion=mean_motion(frames))
+
+
+def compare_pairs(
+    frames: Mapping[int, UInt8[np.ndarray, "height width 3"]],
+    pairs: Sequence[FramePair],
+    controls: Sequence[FramePair],
+    *,
+    motion: float,
+) -> RevisitFidelity:
+    """The same from the frames of the pairs alone.
+
+    Args:
+        frames: Frame number to frame; pairs of which one is missing are left out.
+        pairs: First visit and revisit.
+        controls: Pairs that look elsewhere.
+        motion: Mean absolute change from frame to frame, grey levels of 255.
+    """
+    pairs, controls = (
+        [p for p in some if p.later in frames and p.earlier in frames] for some in (pairs, controls)
+    )
     psnrs, ssims = _each(psnr, frames, pairs), _each(ssim, frames, pairs)
     control_psnrs, control_ssims = _each(psnr, frames, controls), _each(ssim, frames, controls)
     return RevisitFidelity(
@@ -222,7 +243,7 @@ def revisit_fidelity(
         ssim=ssims,
         control_psnr_db=control_psnrs,
         control_ssim=control_ssims,
-        motion=mean_motion(frames),
+        motion=motion,
     )
 
 
@@ -261,7 +282,7 @@ def bootstrap_ci(
 
 def _each(
     metric: Callable[[np.ndarray, np.ndarray], float],
-    frames: UInt8[np.ndarray, "frames height width 3"],
+    frames: Mapping[int, UInt8[np.ndarray, "height width 3"]],
     pairs: Sequence[FramePair],
 ) -> tuple[float, ...]:
     return tuple(metric(frames[pair.later], frames[pair.earlier]) for pair in pairs)

@@ -5,12 +5,10 @@ Only the frames of those pairs are kept, at most 64 revisits and as many control
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from core.fidelity import FramePair, control_pairs, psnr, revisit_pairs, sharpness, ssim
+from core.fidelity import compare_pairs, control_pairs, revisit_pairs
 from core.schemas.run import Fidelity
 from trajectories.summary import MAX_SEARCHED_FRAMES
 
@@ -42,21 +40,17 @@ class RevisitWatch:
 
     def fidelity(self) -> Fidelity | None:
         """How well the rollout remembered; None if it has not returned anywhere yet."""
-        pairs, controls = self._seen(self._pairs), self._seen(self._controls)
-        if not pairs:
-            return None
-        kept = self._kept
-        values = {
-            "psnr_db": np.mean([psnr(kept[p.later], kept[p.earlier]) for p in pairs]),
-            "ssim": np.mean([ssim(kept[p.later], kept[p.earlier]) for p in pairs]),
-            "sharpness": np.mean([sharpness(kept[p.later], kept[p.earlier]) for p in pairs]),
-        }
-        if controls:
-            values["control_psnr_db"] = np.mean([psnr(kept[p.later], kept[p.earlier]) for p in controls])
-            values["control_ssim"] = np.mean([ssim(kept[p.later], kept[p.earlier]) for p in controls])
-        rounded = {name: round(float(value), 4) for name, value in values.items()}
         motion = self._motion_sum / max(1, self._num_frames - 1)
-        return Fidelity(pairs=len(pairs), motion=round(motion, 4), **rounded)
-
-    def _seen(self, pairs: Sequence[FramePair]) -> list[FramePair]:
-        return [p for p in pairs if p.later in self._kept and p.earlier in self._kept]
+        found = compare_pairs(self._kept, self._pairs, self._controls, motion=motion)
+        if found.revisit is None:
+            return None
+        control = found.control
+        return Fidelity(
+            pairs=len(found.pairs),
+            psnr_db=round(found.revisit.psnr_db, 4),
+            ssim=round(found.revisit.ssim, 4),
+            sharpness=round(found.revisit.sharpness, 4),
+            control_psnr_db=round(control.psnr_db, 4) if control is not None else None,
+            control_ssim=round(control.ssim, 4) if control is not None else None,
+            motion=round(motion, 4),
+        )
