@@ -31,7 +31,14 @@ CARD_MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 PAPER = Setting(name="worldkv, paper", strategy="pose", prune="key", keep_ratio=0.25)
 RAYS = Setting(name="worldkv, rays 45", tokens=45)
 FULL, SLIDING = Setting(name="full", mode="full"), Setting(name="sliding", mode="sliding")
-MODES = (FULL, SLIDING, Setting(name="sink", mode="sink"), PAPER, RAYS)
+MODES = (
+    FULL,
+    SLIDING,
+    Setting(name="sink", mode="sink"),
+    PAPER,
+    RAYS,
+    Setting(name="worldkv, rays 135", tokens=135),
+)
 
 TOKEN_SETTINGS = (
     FULL,
@@ -123,8 +130,9 @@ def tables(out: Path) -> str:
         worlds = len(scores["free"][0].self_psnr_db)
         title = f"## Quality, {worlds} held-out worlds"
         found.append(f"{title}\n\n{quality_table(scores['free'], scores['given'])}")
-    if "returns" in scores and "tokens" in scores:
-        found.append(f"## Claims\n\n{claims_table(scores['tokens'], scores['returns'])}")
+    if {"returns", "tokens", "given"} <= set(scores):
+        claims = claims_table(scores["tokens"], scores["returns"], scores["given"])
+        found.append(f"## Claims\n\n{claims}")
     if "returns" in scores:
         found.append(f"## Long rollouts\n\n{returns_table(scores['returns'])}")
     if "tokens" in scores:

@@ -62,8 +62,8 @@ def token_table(scores: Sequence[Score]) -> str:
     return "\n".join(lines)
 
 
-def claims_table(grain: Sequence[Score], returns: Sequence[Score]) -> str:
-    """What is claimed of `rays`, as differences on the same worlds and noise, all scripts together."""
+def claims_table(grain: Sequence[Score], returns: Sequence[Score], given: Sequence[Score]) -> str:
+    """What is claimed of `rays`, as differences on the same worlds and noise."""
     full, sliding = _by_world(grain, "full", 0), _by_world(grain, "sliding", 0)
     chunk = min(s.tokens for s in grain if s.setting == "3 whole chunks, pose") // 3
     thin = _by_world(grain, RAYS_TOKENS, chunk)
@@ -81,6 +81,14 @@ def claims_table(grain: Sequence[Score], returns: Sequence[Score]) -> str:
         rows = {s.setting: np.array(s.late_psnr_db) for s in returns if s.script == script}
         rays = next(values for name, values in rows.items() if name.startswith("worldkv, rays"))
         lines.append(_difference(f"rays over full, last quarter of {script}, dB", rays - rows["full"]))
+    for script in dict.fromkeys(s.script for s in given):
+        truth = {s.setting: np.array(s.truth_psnr_db) for s in given if s.script == script}
+        for name in truth:
+            if name.startswith("worldkv"):
+                low, high = _ratio_interval(truth[name] - truth["sliding"], truth["full"] - truth["sliding"])
+                share = (truth[name] - truth["sliding"]).mean() / (truth["full"] - truth["sliding"]).mean()
+                claim = f"share of that gap against the truth, {script}, {name}"
+                lines.append(f"| {claim} | {share:.0%} | {low:.0%} to {high:.0%} |")
     return "\n".join(lines)
 
 

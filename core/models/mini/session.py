@@ -26,7 +26,8 @@ from core.video.reader import read_image, read_video
 DEFAULTS = WindowDefaults(
     sink_frames=CHUNK_FRAMES,
     recent_frames=2 * CHUNK_FRAMES,
-    retrieve_chunks={"rays": 1.0, "pose": 3.0, "coverage": 3.0},
+    # One chunk's worth of rays is enough to be consistent, three recall a given world best (model card).
+    retrieve_chunks={"rays": 3.0, "pose": 3.0, "coverage": 3.0},
 )
 GivenPictures = Callable[[int, int], Float[Tensor, "frames 3 height width"]]
 

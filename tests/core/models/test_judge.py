@@ -68,7 +68,13 @@ def test_claims_are_paired_over_worlds():
         made_up("full", 0, [20.0, 30.0, 25.0], "r"),
         made_up("worldkv, rays 45", 45, [23.0, 33.0, 28.0], "r"),
     ]
-    table = claims_table(grain, returns)
+    given = [
+        made_up("full", 0, [28.0, 29.0, 30.0], "g"),
+        made_up("sliding", 0, [18.0, 19.0, 20.0], "g"),
+        made_up("worldkv, rays 45", 45, [26.0, 27.0, 28.0], "g"),
+    ]
+    table = claims_table(grain, returns, given)
+    assert "g, worldkv, rays 45 | 80% | 80% to 80% |" in table
     assert "| 90% | 90% to 90% |" in table
     assert "| +2.50 | +2.50 to +2.50 |" in table
     assert "| +3.00 | +3.00 to +3.00 |" in table
