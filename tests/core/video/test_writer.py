@@ -17,11 +17,12 @@ from core.video.reader import read_video, video_info
 from core.video.writer import Mp4Writer, write_check
 
 NOISE_WRITER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import numpy as np
 from core.video.writer import Mp4Writer
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 rng = np.random.default_rng(0)
 with Mp4Writer(Path(sys.argv[1]), 64, 48, 16.0, overwrite=False) as writer:
     while True:

@@ -107,7 +107,7 @@ class TestStreams:
         assert re.fullmatch(
             r"run/video\.mp4\n"
             r"  24 frames, 80x48, \d+\.\d s, \d+\.\d fps\n"
-            r"  memory: \d+ hits, \d+ misses \(\d+%\), bank at most \d+ kB\n",
+            r"  memory: \d+ hits, \d+ misses \(\d+%\), bank at most [\d.]+ [kM]B\n",
             told.stdout,
         )
         lines = told.stderr.splitlines()

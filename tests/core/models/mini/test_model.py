@@ -223,7 +223,6 @@ def test_file_of_something_else(weights):
         MiniModel.load(path=broken(weights, lambda t: None, config=None))
 
 
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="no packaged weights here")
 def test_packaged_weights_load():
     model = MiniModel.load()
     assert WEIGHTS.stat().st_size < 12e6
