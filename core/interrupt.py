@@ -28,7 +28,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
     """
     request = StopRequest()
 
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a handler is called with
         if request.asked:
             raise KeyboardInterrupt
         request.asked = True

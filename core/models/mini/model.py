@@ -102,7 +102,7 @@ class MiniDenoiser:
         condition = self._condition.expand(len(latents), -1, -1, -1, -1)
         inputs = torch.cat((latents.to(condition), condition), dim=1)
         t = torch.full((1, 1), timestep, device=latents.device)
-        return self._network(inputs, t, cache=cache, camera=self._camera)  # type: ignore[no-any-return]
+        return self._network(inputs, t, cache=cache, camera=self._camera)  # type: ignore[no-any-return]  # untyped call
 
 
 class MiniControls:
@@ -193,7 +193,7 @@ class MiniModel:
         config = read_config(path)
         try:
             with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no dict
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise _unreadable(path, error) from None
         # Not on the meta device: that would import half of torch's compiler, which takes seconds.
