@@ -1,0 +1,39 @@
+"""Every model that has files to fetch. Models whose weights are part of the package are not here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.errors import InputError
+from core.models.downloads import Download, Layout
+from core.models.lingbot import catalog as lingbot
+
+_DOWNLOADS: Final = (*lingbot.DOWNLOADS,)
+
+
+def downloads_of(model: str) -> tuple[Download, ...]:
+    """The layouts in which a model can be had, the usual one first; none for an embedded model."""
+    return tuple(download for download in _DOWNLOADS if download.model == model)
+
+
+def find_download(model: str, layout: Layout | None = None) -> Download:
+    """The files of a model.
+
+    Args:
+        model: Name in the registry.
+        layout: None for the usual one.
+
+    Raises:
+        InputError: The model has no files to fetch, or not in this layout.
+    """
+    found = downloads_of(model)
+    if not found:
+        names = ", ".join(dict.fromkeys(download.model for download in _DOWNLOADS))
+        raise InputError(f"{model} has no files to fetch", where="MODEL", hint=f"models with files: {names}")
+    for download in found:
+        if layout in (None, download.layout):
+            return download
+    layouts = " or ".join(download.layout for download in found)
+    raise InputError(
+        f"{model} cannot be had in this layout: {layout}", where="--layout", hint=f"use {layouts}"
+    )
