@@ -26,7 +26,7 @@ from core.models.mini.sharpen import Sharpener
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World, cropped_intrinsics, relative_cameras
 from core.models.tensors import check_tensors
-from core.models.wan.block import SelfAttentionCache
+from core.models.wan.denoiser import TimeTable, WanDenoiser
 from core.models.wan.network import WanNetwork
 from core.sampler import NoiseLevels
 from trajectories import Trajectory
@@ -87,22 +87,14 @@ def _unreadable(path: Path, reason: object) -> ModelFilesError:
     return ModelFilesError(problem, where=str(path), hint=_WEIGHTS_HINT)
 
 
-class MiniDenoiser:
-    """The network bound to one chunk's cameras and picture; see `core.models.base.Denoiser`."""
-
-    def __init__(self, network: WanNetwork, rays: Tensor, condition: Tensor) -> None:
-        self._network = network
-        self._condition = condition
-        self._camera = network.camera_modulations(rays)
-
-    def flow(
-        self, latents: Float[Tensor, "batch channels frames h w"], timestep: float, cache: SelfAttentionCache
-    ) -> Float[Tensor, "batch channels frames h w"]:
-        """Predict the flow at a timestep of 0 to 1000."""
-        condition = self._condition.expand(len(latents), -1, -1, -1, -1)
-        inputs = torch.cat((latents.to(condition), condition), dim=1)
-        t = torch.full((1, 1), timestep, device=latents.device)
-        return self._network(inputs, t, cache=cache, camera=self._camera)  # type: ignore[no-any-return]  # untyped call
+def bind(network: WanNetwork, times: TimeTable, rays: Tensor, condition: Tensor) -> WanDenoiser:
+    """The network with one chunk's ray features and picture condition."""
+    return WanDenoiser(
+        network,
+        times,
+        condition=network.embed_condition(condition),
+        camera=network.camera_modulations(rays),
+    )
 
 
 class MiniControls:
@@ -118,11 +110,12 @@ class MiniControls:
         self, model: MiniModel, trajectory: Trajectory, image_latent: Float[Tensor, "batch channels h w"]
     ) -> None:
         self._model, self._image = model, image_latent
+        self._times = TimeTable(model.network)
         self.viewpoints = mini_viewpoints(model.config, trajectory)
         self._c2w = torch.from_numpy(relative_cameras(trajectory.c2w)).float()
         self._intrinsics = torch.from_numpy(self.viewpoints.intrinsics).float()
 
-    def chunk(self, index: int) -> MiniDenoiser:
+    def chunk(self, index: int) -> WanDenoiser:
         """The model with the cameras of a chunk; only the first one gets the picture."""
         model = self._model
         frames = range(index * CHUNK_FRAMES, (index + 1) * CHUNK_FRAMES)
@@ -130,7 +123,8 @@ class MiniControls:
         rays = ray_features(self._c2w[None, span], self._intrinsics[None, span], self.viewpoints.image_size)
         h, w = model.config.latent_size
         condition = image_condition(self._image, frames, (len(self._image), h, w))
-        return MiniDenoiser(model.network, rays.to(model.device, model.dtype), condition.to(model.dtype))
+        rays, condition = rays.to(model.device, model.dtype), condition.to(model.dtype)
+        return bind(model.network, self._times, rays, condition)
 
 
 class MiniDecoder:

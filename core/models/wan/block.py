@@ -1,5 +1,8 @@
 """One block of the causal Wan transformer.
 
+The residual stream is float32 whatever the weights are; norms and modulation happen in it, linear layers and
+attention in the weights' precision. Source: golden/lingbot README, section 13.
+
 Shape suffixes: B batch, F latent frames, N tokens of a latent frame, S = F * N tokens, D width.
 """
 
@@ -13,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.models.wan.config import WanConfig
-from core.models.wan.layers import EPS, Attention, attention, layer_norm
+from core.models.wan.layers import EPS, Attention, affine_norm, attention, modulated_norm
 
 
 @runtime_checkable
@@ -41,8 +44,12 @@ class KeyValue(NamedTuple):
 class CameraModulation(NamedTuple):
     """What the camera does to the residual stream of one layer; the same in every pass of a chunk."""
 
-    scale: Float[Tensor, "batch frames tokens dim"]
+    gain: Float[Tensor, "batch frames tokens dim"]
     shift: Float[Tensor, "batch frames tokens dim"]
+
+    def apply(self, x: Float[Tensor, "batch frames tokens dim"]) -> Float[Tensor, "batch frames tokens dim"]:
+        """Scale and shift the residual stream."""
+        return torch.addcmul(self.shift.to(x), x, self.gain)
 
 
 class WanBlock(nn.Module):
@@ -71,10 +78,10 @@ class WanBlock(nn.Module):
         )
 
     def camera_modulation(self, camera_BFND: Float[Tensor, "batch frames tokens dim"]) -> CameraModulation:
-        """Scale and shift that the embedded camera causes in this layer."""
+        """Gain and shift that the embedded camera causes in this layer."""
         inner = self.cam_injector_layer2(F.silu(self.cam_injector_layer1(camera_BFND)))
         mixed = camera_BFND + inner
-        return CameraModulation(self.cam_scale_layer(mixed), self.cam_shift_layer(mixed))
+        return CameraModulation(1 + self.cam_scale_layer(mixed), self.cam_shift_layer(mixed))
 
     def text_key_value(self, text: Float[Tensor, "batch tokens dim"]) -> KeyValue:
         """Keys and values of the embedded text for this layer."""
@@ -89,22 +96,23 @@ class WanBlock(nn.Module):
         camera: CameraModulation | None,
         text: KeyValue | None,
     ) -> Float[Tensor, "batch frames tokens dim"]:
-        """Run the block; the cache decides what the tokens attend to."""
+        """Run the block on the float32 residual stream; the cache decides what the tokens attend to."""
         # [batch, frames or 1, 1, dim] each, to broadcast over the tokens of a frame
         mods = (self.modulation[:, None] + time_BF6D).unsqueeze(3).unbind(2)
         shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = mods
+        dtype = self.modulation.dtype
 
         if camera is not None and self.camera_injection == "before_attention":
-            x_BFND = (1 + camera.scale) * x_BFND + camera.shift
-        z = (layer_norm(x_BFND) * (1 + scale_attn) + shift_attn).flatten(1, 2)
+            x_BFND = camera.apply(x_BFND)
+        z = modulated_norm(x_BFND, scale_attn, shift_attn).to(dtype).flatten(1, 2)
         mixed = self.self_attn.output(
             cache.attend(self.layer, self.self_attn.query(z), *self.self_attn.key_value(z))
         )
-        x_BFND = x_BFND + mixed.view_as(x_BFND) * gate_attn
+        x_BFND = torch.addcmul(x_BFND, mixed.view_as(x_BFND), gate_attn)
         if camera is not None and self.camera_injection == "after_attention":
-            x_BFND = (1 + camera.scale) * x_BFND + camera.shift
+            x_BFND = camera.apply(x_BFND)
         if text is not None:
-            query = self.cross_attn.query(self.norm3(x_BFND).flatten(1, 2))
+            query = self.cross_attn.query(affine_norm(x_BFND, self.norm3).to(dtype).flatten(1, 2))
             x_BFND = x_BFND + self.cross_attn.output(attention(query, text.k, text.v)).view_as(x_BFND)
-        fed: Tensor = self.ffn(layer_norm(x_BFND) * (1 + scale_ffn) + shift_ffn)
-        return x_BFND + fed * gate_ffn
+        fed = self.ffn(modulated_norm(x_BFND, scale_ffn, shift_ffn).to(dtype))
+        return torch.addcmul(x_BFND, fed, gate_ffn)

@@ -20,6 +20,23 @@ def layer_norm(x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
     return F.layer_norm(x, (x.shape[-1],), eps=EPS)
 
 
+def modulated_norm(
+    x: Float[Tensor, "... dim"], scale: Float[Tensor, "... dim"], shift: Float[Tensor, "... dim"]
+) -> Float[Tensor, "... dim"]:
+    """LayerNorm, then (1 + scale) times it plus shift."""
+    return torch.addcmul(shift, layer_norm(x), 1 + scale)
+
+
+def affine_norm(x: Float[Tensor, "... dim"], norm: nn.LayerNorm) -> Float[Tensor, "... dim"]:
+    """LayerNorm in the precision of `x`, whatever that of gain and bias is."""
+    return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x), norm.bias.to(x), norm.eps)
+
+
+def wide_linear(x: Float[Tensor, "... features"], layer: nn.Linear) -> Float[Tensor, "... out"]:
+    """A linear layer computed in the precision of `x`, whatever that of its weights is."""
+    return F.linear(x, layer.weight.to(x), layer.bias.to(x))
+
+
 class RmsNorm(nn.Module):
     """RMS norm over the full width, before the split into heads; normalises in float32."""
 

@@ -5,8 +5,8 @@ Shape suffixes: B batch, C channels, F latent frames, h w latent cells, N tokens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.models.wan.block import CameraModulation, KeyValue, SelfAttentionCache, WanBlock
 from core.models.wan.config import WanConfig
-from core.models.wan.layers import layer_norm, sinusoid
+from core.models.wan.layers import modulated_norm, sinusoid, wide_linear
 
 PATCH = 2  # latent cells a token spans, in rows and in columns
 
@@ -40,9 +40,16 @@ class TimeHead(nn.Module):
     def forward(
         self, x_BFND: Float[Tensor, "batch frames tokens dim"], time_BFD: Float[Tensor, "#batch #frames dim"]
     ) -> Float[Tensor, "batch frames tokens features"]:
-        """Predict the features (dy, dx, channel) of each token's patch."""
+        """Predict the features (dy, dx, channel) of each token's patch, in float32."""
         shift, scale = (self.modulation[:, None] + time_BFD[:, :, None]).unsqueeze(3).unbind(2)
-        return self.head(layer_norm(x_BFND) * (1 + scale) + shift)  # type: ignore[no-any-return]
+        return wide_linear(modulated_norm(x_BFND, scale, shift), self.head)
+
+
+class TimeEmbedding(NamedTuple):
+    """What a timestep does, in float32: to the head (`base`) and, projected, to every block."""
+
+    base: Float[Tensor, "#batch #frames dim"]
+    modulation: Float[Tensor, "#batch #frames 6 dim"]
 
 
 class WanNetwork(nn.Module):
@@ -68,6 +75,25 @@ class WanNetwork(nn.Module):
             self.c2ws_hidden_states_layer2 = nn.Linear(dim, dim)
         self.blocks = nn.ModuleList(WanBlock(config, layer) for layer in range(config.num_layers))
         self.head = TimeHead(dim, config.out_channels * PATCH * PATCH)
+
+    def embed_time(self, timestep_BF: Float[Tensor, "#batch #frames"]) -> TimeEmbedding:
+        """Embed noise levels times 1000; a sampler has a handful, so each need be embedded only once."""
+        first, _, second = self.time_embedding
+        _, projection = self.time_projection
+        sinus = sinusoid(timestep_BF, self.config.freq_dim)
+        base = wide_linear(F.silu(wide_linear(sinus, cast("nn.Linear", first))), cast("nn.Linear", second))
+        modulation = wide_linear(F.silu(base), cast("nn.Linear", projection))
+        return TimeEmbedding(base, modulation.unflatten(-1, (6, -1)))
+
+    def embed_condition(
+        self, condition_BCFhw: Float[Tensor, "batch condition frames h w"]
+    ) -> Float[Tensor, "batch frames tokens dim"]:
+        """The condition channels' share of the patch embedding, bias included.
+
+        The same in every pass of a chunk: compute it once.
+        """
+        weight = self._patch_weight[:, -condition_BCFhw.shape[1] * PATCH * PATCH :]
+        return F.linear(fold_patches(condition_BCFhw), weight, self.patch_embedding.bias)
 
     def embed_text(self, context: Float[Tensor, "batch valid text_dim"]) -> list[KeyValue]:
         """Keys and values of the prompt for every layer, computed once a rollout.
@@ -95,34 +121,43 @@ class WanNetwork(nn.Module):
     def forward(
         self,
         latents_BCFhw: Float[Tensor, "batch channels frames h w"],
-        timestep_BF: Float[Tensor, "#batch #frames"],
+        time: Float[Tensor, "#batch #frames"] | TimeEmbedding,
         *,
         cache: SelfAttentionCache,
-        camera: Sequence[CameraModulation] | None = None,
+        condition: Float[Tensor, "batch frames tokens dim"] | None = None,
+        camera: Sequence[CameraModulation] | Float[Tensor, "batch frames tokens dim"] | None = None,
         text: Sequence[KeyValue] | None = None,
     ) -> Float[Tensor, "batch out frames h w"]:
-        """Predict the flow (noise minus clean latents).
+        """Predict the flow (noise minus clean latents), in float32.
+
+        What is the same in every pass can be handed in ready made, or be left to this call.
 
         Args:
-            latents_BCFhw: Noisy latents and condition channels.
-            timestep_BF: Noise level times 1000, one for all rollouts or frames or one for each.
+            latents_BCFhw: Noisy latents; with the condition channels behind them if `condition` is None.
+            time: Noise level times 1000, one for all rollouts or frames or one each; or from `embed_time`.
             cache: Attends on behalf of every layer's self-attention.
-            camera: Per layer, from `camera_modulations`.
+            condition: From `embed_condition`.
+            camera: Per layer, from `camera_modulations`; or from `embed_camera`, which takes less memory and
+                more time.
             text: Per layer, from `embed_text`.
         """
-        weight = self.patch_embedding.weight.flatten(1)
-        x = F.linear(fold_patches(latents_BCFhw), weight, self.patch_embedding.bias)
-        time_BFD = self.time_embedding(sinusoid(timestep_BF, self.config.freq_dim).to(weight.dtype))
-        time_BF6D = self.time_projection(time_BFD).unflatten(-1, (6, -1))
-        for i, block in enumerate(self.blocks):
-            x = block(
-                x,
-                time_BF6D,
-                cache=cache,
-                camera=camera[i] if camera is not None else None,
-                text=text[i] if text is not None else None,
-            )
-        return self._unfold(self.head(x, time_BFD), latents_BCFhw.shape[-2:])
+        embedded = self.embed_time(time) if isinstance(time, Tensor) else time
+        x = self._embed_latents(latents_BCFhw, condition).float()
+        for i, block in enumerate(self._blocks()):
+            ready = block.camera_modulation(camera) if isinstance(camera, Tensor) else camera and camera[i]
+            x = block(x, embedded.modulation, cache=cache, camera=ready, text=text[i] if text else None)
+        return self._unfold(self.head(x, embedded.base), latents_BCFhw.shape[-2:])
+
+    def _embed_latents(self, latents_BCFhw: Tensor, condition: Tensor | None) -> Tensor:
+        tokens, weight = fold_patches(latents_BCFhw.to(self._patch_weight)), self._patch_weight
+        if condition is None:
+            return F.linear(tokens, weight, self.patch_embedding.bias)
+        return F.linear(tokens, weight[:, : tokens.shape[-1]]) + condition
+
+    @property
+    def _patch_weight(self) -> Tensor:
+        """The patch embedding as a linear map of folded patches."""
+        return self.patch_embedding.weight.flatten(1)
 
     def _unfold(self, tokens: Tensor, size: torch.Size) -> Tensor:
         b, f = tokens.shape[:2]
@@ -130,5 +165,6 @@ class WanNetwork(nn.Module):
         x = tokens.view(b, f, h, w, PATCH, PATCH, self.config.out_channels)
         return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(b, -1, f, h * PATCH, w * PATCH)
 
-    def _blocks(self) -> list[WanBlock]:
-        return cast("list[WanBlock]", list(self.blocks))
+    def _blocks(self) -> Iterator[WanBlock]:
+        """The blocks in turn; with streamed weights, a block is good only until the next one is asked for."""
+        return cast("Iterator[WanBlock]", iter(self.blocks))

@@ -11,9 +11,10 @@ from core.models.mini import train
 from core.models.mini.clips import ClipBatch
 from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import LATENT_CHANNELS
-from core.models.mini.model import MiniDenoiser
+from core.models.mini.model import bind
 from core.models.mini.teacher_forcing import TeacherForcing, visible_clean_tokens
 from core.models.mini.train import TrainConfig, TrainStep
+from core.models.wan.denoiser import TimeTable
 from core.models.wan.network import WanNetwork
 from tests.core.memory.policy.cameras import random_walk
 from tests.core.memory.tiny import CPU, make_plan, new_memory, randomise
@@ -30,10 +31,10 @@ class Recorder(WanNetwork):
         with torch.autocast("cpu", enabled=False):
             return super().camera_modulations(features)
 
-    def forward(self, latents_BCFhw, timestep_BF, *, cache, camera=None, text=None):
+    def forward(self, latents_BCFhw, time, **given):
         with torch.autocast("cpu", enabled=False):
-            flow = super().forward(latents_BCFhw, timestep_BF, cache=cache, camera=camera, text=text)
-        self.seen = latents_BCFhw, timestep_BF, flow
+            flow = super().forward(latents_BCFhw, time, **given)
+        self.seen = latents_BCFhw, time, flow
         return flow
 
 
@@ -74,7 +75,7 @@ def through_the_engine(net, batch, chunks, memory, plan, recorded, sample):
         condition = image_condition(
             batch.latents[sample : sample + 1, :, 0], range(step.frames, step.frames + 3), (1, 6, 8)
         )
-        model = MiniDenoiser(net, batch.rays[sample : sample + 1, span], condition)
+        model = bind(net, TimeTable(net), batch.rays[sample : sample + 1, span], condition)
         at = clean_frames + span.start
         noisy = inputs[:, :LATENT_CHANNELS, at : at + 3]
         flows.append(model.flow(noisy, float(timesteps[0, at]), memory.begin(step)))
