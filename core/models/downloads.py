@@ -87,9 +87,6 @@ class Download:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 meant = f"did you mean {near[0]}? " if near else ""
-                raise InputError(
-                    f"{self.model} has no part {name!r}",
-                    where="--part",
-                    hint=f"{meant}known: {', '.join(known)}",
-                )
+                hint = f"{meant}known: {', '.join(known)}"
+                raise InputError(f"{self.model} has no part {name!r}", where="--part", hint=hint)
         return tuple(part for part in self.parts if part.name in wanted)
