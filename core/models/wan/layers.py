@@ -47,7 +47,8 @@ class RmsNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
         """Normalise the last dimension."""
         wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPS)).to(x.dtype) * self.weight
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        return (wide * torch.rsqrt(length.square() / x.shape[-1] + EPS)).to(x.dtype) * self.weight
 
 
 def sinusoid(timestep: Float[Tensor, "..."], freq_dim: int) -> Float[Tensor, "... freq"]:

@@ -56,27 +56,24 @@ class RotaryTable:
 
 
 class Rotation:
-    """Cosines and sines that turn a set of tokens; a pair (a, b) becomes (a cos - b sin, a sin + b cos)."""
+    """Turns a set of tokens: a pair (a, b) becomes (a cos - b sin, a sin + b cos).
+
+    Kept as complex numbers: one product turns all pairs, several times faster than by real parts.
+    """
 
     def __init__(
         self, cos: Float[Tensor, "*batch tokens pairs"], sin: Float[Tensor, "*batch tokens pairs"]
     ) -> None:
-        self.cos = cos
-        self.sin = sin
+        self.turns = torch.complex(cos, sin)
 
     @classmethod
     def from_angles(cls, angles: Float[Tensor, "*batch tokens pairs"]) -> Rotation:
         """Rotation by the given angles, kept in float32."""
         return cls(angles.cos().float(), angles.sin().float())
 
-    def __getitem__(self, tokens: Int[Tensor, " picked"] | slice) -> Rotation:
-        return Rotation(self.cos[tokens], self.sin[tokens])
-
     def apply(
         self, x: Shaped[Tensor, "*batch tokens heads head_dim"]
     ) -> Shaped[Tensor, "*batch tokens heads head_dim"]:
         """Turn queries or keys; computed in float32, returned in the input's dtype."""
-        pairs = x.float().unflatten(-1, (-1, 2))
-        a, b = pairs[..., 0], pairs[..., 1]
-        cos, sin = self.cos[..., None, :], self.sin[..., None, :]
-        return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).to(x.dtype)
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * self.turns[..., None, :]).flatten(-2).to(x.dtype)
