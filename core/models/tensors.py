@@ -23,18 +23,40 @@ def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, where: st
     Raises:
         ModelFilesError: Some are missing, mis-shaped or unknown; their names are in the error.
     """
-    expected = module.state_dict()
+    expected = {name: tuple(own.shape) for name, own in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_shapes(expected, found, where=where, hint=hint)
+
+
+def check_shapes(
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    *,
+    where: str,
+    hint: str,
+) -> None:
+    """The same from shapes alone, before a tensor is read.
+
+    Args:
+        expected: Shape of every tensor of the model.
+        found: Shape of every tensor of the file.
+        where: The file.
+        hint: How to get a right one.
+
+    Raises:
+        ModelFilesError: Some are missing, mis-shaped or unknown; their names are in the error.
+    """
     wrong = [
-        f"{name} is {list(tensors[name].shape)}, not {list(own.shape)}"
-        for name, own in expected.items()
-        if name in tensors and tensors[name].shape != own.shape
+        f"{name} is {list(found[name])}, not {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
     ]
     faults = [
         f"{label} {_listed(names)}"
         for label, names in (
-            ("missing", [name for name in expected if name not in tensors]),
+            ("missing", [name for name in expected if name not in found]),
             ("of wrong shape", wrong),
-            ("unknown", [name for name in tensors if name not in expected]),
+            ("unknown", [name for name in found if name not in expected]),
         )
         if names
     ]
