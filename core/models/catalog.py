@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Final
 
 from core.errors import InputError
@@ -28,8 +29,11 @@ def find_download(model: str, layout: Layout | None = None) -> Download:
     """
     found = downloads_of(model)
     if not found:
-        names = ", ".join(dict.fromkeys(download.model for download in _DOWNLOADS))
-        raise InputError(f"{model} has no files to fetch", where="MODEL", hint=f"models with files: {names}")
+        names = list(dict.fromkeys(download.model for download in _DOWNLOADS))
+        near = difflib.get_close_matches(model, names, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        hint = f"{meant}models with files: {', '.join(names)}"
+        raise InputError(f"there are no files to fetch for {model!r}", where="MODEL", hint=hint)
     for download in found:
         if layout in (None, download.layout):
             return download

@@ -1,15 +1,53 @@
-"""`worldkv models`: which models there are."""
+"""`worldkv models`: which models there are, and where their files are."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from worldkv_cli.console import print_json
+from worldkv_cli.commands import models_pull
+from worldkv_cli.console import guard, human_bytes, print_json
+
+if TYPE_CHECKING:
+    from core.models.registry import ModelEntry
 
 app = typer.Typer(help="The models and their files.", no_args_is_help=True)
+
+_PARTS: Final = ("transformer", "vae", "text_encoder", "tokenizer")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a model's files are.
+
+    Attributes:
+        where: Part of this package, found on the disk, found in part, or nowhere.
+        path: Folder or file of the transformer, if found.
+        source: Why that was found: the variable, or the cache.
+        missing: Parts that were not found.
+        command: What fetches them.
+        approx_bytes: Size of all of them, roughly.
+    """
+
+    where: Literal["package", "found", "incomplete", "missing"]
+    path: str | None = None
+    source: str | None = None
+    missing: tuple[str, ...] = ()
+    command: str | None = None
+    approx_bytes: int | None = None
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        if self.where == "package":
+            return "in the package"
+        if self.where == "missing":
+            return f"not here; {human_bytes(self.approx_bytes or 0)}: {self.command}"
+        found = f"{self.path} ({self.source})"
+        lacking = ", ".join(self.missing)
+        return found if self.where == "found" else f"{found}, without {lacking}: {self.command}"
 
 
 @app.callback()
@@ -21,11 +59,44 @@ def models() -> None:
 def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the models that `generate --model` takes."""
+    """List the models that `generate --model` takes, and where their files are."""
     from core.models.registry import list_models as known
 
+    with guard():
+        entries = [(entry, files_of(entry)) for entry in known()]
     if as_json:
-        print_json({"models": [asdict(entry) for entry in known()]})
+        print_json({"models": [{**asdict(entry), "files": asdict(files)} for entry, files in entries]})
         return
-    for entry in known():
+    for entry, files in entries:
         typer.echo(f"{entry.name:12} {entry.description}")
+        typer.echo(f"{'':12} files: {files.text}")
+
+
+def files_of(entry: ModelEntry) -> Files:
+    """Where a model's files are. Looks at names only; `worldkv models check` looks inside."""
+    from core.errors import ModelFilesError
+    from core.models.catalog import downloads_of
+    from core.models.lingbot.files import find_files
+
+    downloads = downloads_of(entry.name)
+    if not downloads:
+        return Files("package")
+    command, approx_bytes = downloads[0].command, downloads[0].approx_bytes
+    try:
+        found = find_files(entry.name)
+    except ModelFilesError:
+        return Files("missing", missing=_PARTS, command=command, approx_bytes=approx_bytes)
+    missing = tuple(part for part in _PARTS if getattr(found, part) is None)
+    if missing:
+        command = f"{command} --part {','.join(missing)}"
+    return Files(
+        "incomplete" if missing else "found",
+        path=str(found.transformer),
+        source=found.source,
+        missing=missing,
+        command=command,
+        approx_bytes=approx_bytes,
+    )
+
+
+models_pull.register(app)

@@ -1,0 +1,248 @@
+"""A Hugging Face hub on 127.0.0.1: as much of its protocol as fetching uses, and faults on demand."""
+
+import gzip
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_LFS = (".safetensors", ".pth", ".model", ".bin")
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def git_blob_id(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@dataclass
+class TinyRepo:
+    """A repository with one commit.
+
+    Attributes:
+        files: Content by path.
+        gated: Whether only tokens of `readers` may fetch; the list of files is public.
+        readers: Tokens that have been let in.
+        revisions: Names of the commit.
+    """
+
+    files: dict[str, bytes]
+    gated: bool = False
+    readers: tuple[str, ...] = ()
+    revisions: tuple[str, ...] = ("main",)
+
+    @property
+    def commit(self) -> str:
+        parts = [f"{path}:{sha256(data)}" for path, data in sorted(self.files.items())]
+        return hashlib.sha1("\n".join(parts).encode()).hexdigest()
+
+    def sibling(self, path: str) -> dict[str, Any]:
+        data = self.files[path]
+        told: dict[str, Any] = {"rfilename": path, "size": len(data), "blobId": git_blob_id(data)}
+        if path.endswith(_LFS):
+            told["blobId"] = git_blob_id(b"pointer to " + sha256(data).encode())
+            told["lfs"] = {"sha256": sha256(data), "size": len(data), "pointerSize": 135}
+        return told
+
+    def etag(self, path: str) -> str:
+        data = self.files[path]
+        return sha256(data) if path.endswith(_LFS) else git_blob_id(data)
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the next requests for contents.
+
+    Attributes:
+        times: How often; it is counted down.
+        status: Answer with this HTTP status.
+        cut_after: Close the connection after so many bytes of content.
+        wrong_bytes: Send as many bytes as promised, but others.
+        wrong_size: Send a different number of bytes than the list says.
+        ignore_range: Send everything, whatever range was asked for.
+        hold: Send what `cut_after` says, then wait for this event.
+    """
+
+    times: int = 1
+    status: int = 0
+    cut_after: int | None = None
+    wrong_bytes: bool = False
+    wrong_size: bool = False
+    ignore_range: bool = False
+    hold: threading.Event | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came."""
+
+    method: str
+    path: str
+    first_byte: int | None
+    token: str | None
+    agent: str
+
+
+@dataclass
+class TinyHub:
+    """The hub's state. Faults are keyed by the path of a file in its repository, or "api" for the list."""
+
+    repos: dict[str, TinyRepo]
+    faults: dict[str, Fault] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    endpoint: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def contents(self) -> list[Asked]:
+        """Requests for contents of files."""
+        return [each for each in self.asked if each.method == "GET" and "/resolve/" in each.path]
+
+    def names(self) -> list[str]:
+        """Files whose contents were asked for, by name."""
+        return [each.path.rpartition("/")[2] for each in self.contents()]
+
+    def fault(self, key: str) -> Fault | None:
+        with self.lock:
+            fault = self.faults.get(key)
+            if fault is None or fault.times == 0:
+                return None
+            fault.times -= 1
+            return fault
+
+
+@contextmanager
+def tiny_hub(repos: Mapping[str, TinyRepo]) -> Iterator[TinyHub]:
+    """Serve repositories while the block runs."""
+    hub = TinyHub(dict(repos))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        for fault in hub.faults.values():
+            if fault.hold is not None:
+                fault.hold.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: TinyHub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def _answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        asked_range = self.headers.get("Range", "")
+        first = int(asked_range.removeprefix("bytes=").partition("-")[0]) if asked_range else None
+        agent = self.headers.get("User-Agent", "")
+        self.hub.asked.append(Asked(self.command, path, first, token, agent))
+        if path.startswith("/api/models/"):
+            self._list(path.removeprefix("/api/models/"))
+        elif "/resolve/" in path:
+            repo, _, rest = path.lstrip("/").partition("/resolve/")
+            revision, _, name = rest.partition("/")
+            self._content(repo, revision, name, first, token)
+        else:
+            self._refuse(404, "EntryNotFound")
+
+    def _list(self, rest: str) -> None:
+        name, _, revision = rest.partition("/revision/")
+        repo = self.hub.repos.get(name)
+        if fault := self.hub.fault("api"):
+            self._refuse(fault.status, "")
+        elif repo is None:
+            self._refuse(401, "RepoNotFound")
+        elif (revision or "main") not in (*repo.revisions, repo.commit):
+            self._refuse(404, "RevisionNotFound")
+        else:
+            told = {
+                "id": name,
+                "modelId": name,
+                "sha": repo.commit,
+                "gated": "manual" if repo.gated else False,
+                "private": False,
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "siblings": [repo.sibling(path) for path in repo.files],
+            }
+            body = json.dumps(told).encode()
+            self._send(200, {"Content-Type": "application/json"}, body)
+
+    def _content(self, name: str, revision: str, path: str, first: int | None, token: str | None) -> None:
+        repo = self.hub.repos.get(name)
+        if repo is None:
+            return self._refuse(401, "RepoNotFound")
+        if repo.gated and token not in repo.readers:
+            return self._refuse(403 if token else 401, "GatedRepo")
+        if revision not in (*repo.revisions, repo.commit):
+            return self._refuse(404, "RevisionNotFound")
+        if path not in repo.files:
+            return self._refuse(404, "EntryNotFound")
+        data = repo.files[path]
+        headers = {
+            "ETag": f'"{repo.etag(path)}"',
+            "X-Repo-Commit": repo.commit,
+            "X-Linked-Size": str(len(data)),
+            "Accept-Ranges": "bytes",
+        }
+        if self.command == "HEAD":
+            return self._send(200, {**headers, "Content-Length": str(len(data))}, b"")
+        fault = self.hub.fault(path) or Fault()
+        if fault.status:
+            return self._refuse(fault.status, "")
+        if fault.wrong_bytes:
+            data = bytes(byte ^ 255 for byte in data)
+        if fault.wrong_size:
+            data = data + b"more"
+        if first is None and path.endswith(".json") and "gzip" in self.headers.get("Accept-Encoding", ""):
+            return self._send(200, {**headers, "Content-Encoding": "gzip"}, gzip.compress(data))
+        start = 0 if fault.ignore_range or first is None else first
+        if start and start >= len(data):
+            return self._send(416, {"Content-Range": f"bytes */{len(data)}"}, b"")
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        return self._send(206 if start else 200, headers, data[start:], fault)
+
+    def _refuse(self, status: int, code: str) -> None:
+        headers = {"X-Error-Code": code, "X-Error-Message": code or "as ordered"}
+        self._send(status, headers, b"")
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if fault is not None and fault.cut_after is not None:
+            self.wfile.write(body[: fault.cut_after])
+            self.wfile.flush()
+            if fault.hold is not None:
+                fault.hold.wait(30)
+            time.sleep(0.01)  # what was sent arrives before the end does
+            self.close_connection = True
+            return
+        self.wfile.write(body)
