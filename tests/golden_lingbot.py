@@ -28,6 +28,7 @@ from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork, fold_patches
 from core.rollout import rollout
 from core.sampler import NoiseLevels
+from tests.naive_cameras import naive_cameras
 
 FOLDER = Path(__file__).parent / "golden" / "lingbot"
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
@@ -84,13 +85,25 @@ def camera_channels(c2w: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pixel_unshuffle(rays, 8).transpose(0, 1)
 
 
-class GoldenControls:
-    """Conditioning of a golden run."""
+@cache
+def cameras(trajectory: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Absolute and relative poses of the latent frames; golden ones where there are any."""
+    units = golden("units")
+    if f"camera.{trajectory}.absolute" in units:
+        return units[f"camera.{trajectory}.absolute"], units[f"camera.{trajectory}.relative"]
+    return naive_cameras(MANIFEST["trajectories"][trajectory], MANIFEST["config"]["frame_num"])
 
-    def __init__(self, trajectory: str) -> None:
+
+class GoldenControls:
+    """Conditioning of a golden run, or of its first chunks."""
+
+    def __init__(self, trajectory: str, num_chunks: int | None = None) -> None:
         units = golden("units")
         c = MANIFEST["config"]
-        absolute = units[f"camera.{trajectory}.absolute"].double().numpy()
+        absolute, relative = (
+            poses[: 3 * num_chunks if num_chunks else None] for poses in cameras(trajectory)
+        )
+        absolute = absolute.double().numpy()
         intrinsics = np.tile(units["camera.A.intrinsics"].double().numpy(), (len(absolute), 1))
         self.viewpoints = Viewpoints(
             c2w=absolute,
@@ -98,8 +111,8 @@ class GoldenControls:
             image_size=SIZE_PX,
             grid=(c["latent_height"] // 2, c["latent_width"] // 2),
         )
-        self.camera = camera_channels(units[f"camera.{trajectory}.relative"])[None]
-        y = frozen("y_latent")
+        self.camera = camera_channels(relative)[None]
+        y = frozen("y_latent")[:, : len(absolute)]
         mask = torch.zeros(4, *y.shape[1:])
         mask[:, 0] = 1
         self.y = torch.cat((mask, y))[None]
@@ -121,7 +134,6 @@ class GoldenControls:
 def plan_of(run: dict, viewpoints: Viewpoints):
     """Our plan of a golden run, whose window counts the current chunk among the recent frames."""
     c = MANIFEST["config"]
-    tokens = c["tokens_per_frame"]
     footprint = Footprint(
         num_layers=c["num_layers"],
         num_heads=c["num_heads"],
@@ -130,46 +142,69 @@ def plan_of(run: dict, viewpoints: Viewpoints):
         kv_element_bytes=4,
         parameter_bytes=0,
     )
-    mode = MemoryMode({"sink_recent": "sink", "retrieval": "worldkv"}.get(run["mode"], run["mode"]))
-    num_frames = viewpoints.num_frames
-    if mode is MemoryMode.FULL:
-        layout = WindowLayout(mode=mode, num_frames=num_frames, tokens_per_frame=tokens)
-        return plan_memory(viewpoints, footprint=footprint, layout=layout)
-    if mode is not MemoryMode.WORLDKV:
-        recent = (run["window_frames"] if mode is MemoryMode.SLIDING else run["recent_frames"]) - 3
-        sink = run["sink_frames"] if mode is MemoryMode.SINK else 0
-        layout = WindowLayout(
-            mode=mode, num_frames=num_frames, tokens_per_frame=tokens, sink_frames=sink, recent_frames=recent
-        )
-        return plan_memory(viewpoints, footprint=footprint, layout=layout)
-    compression = run["compression"]
-    pruning = Pruning()
-    if compression is not None:
-        pruning = Pruning(rule="key", keep_ratio=compression["keep_ratio"], pooled=compression["pooled"])
-    chunks = run["retrieval_frames"] // 3
-    layout = WindowLayout(
-        mode=mode,
-        num_frames=num_frames,
-        tokens_per_frame=tokens,
-        sink_frames=run["sink_frames"],
-        recent_frames=run["recent_frames"] - 3,
-        retrieve_tokens=chunks * pruning.kept_per_chunk(tokens, 3),
-        release_gap=True,
-    )
+    layout, pruning, chunks = window_of(run, viewpoints.num_frames)
     return plan_memory(
         viewpoints,
         footprint=footprint,
         layout=layout,
-        strategy=strategy("pose")(num_chunks=chunks),
+        strategy=strategy("pose")(num_chunks=chunks) if chunks else None,
         pruning=pruning,
-        reinsert_all=run["rope_correction"],
+        reinsert_all=bool(chunks and run["rope_correction"]),
     )
+
+
+def window_of(run: dict, num_frames: int) -> tuple[WindowLayout, Pruning, int]:
+    """Window, pruning and number of retrieved chunks of a golden run."""
+    tokens = MANIFEST["config"]["tokens_per_frame"]
+    mode = MemoryMode({"sink_recent": "sink", "retrieval": "worldkv"}.get(run["mode"], run["mode"]))
+    chunks = (run["retrieval_frames"] or 0) // 3
+    recent = {
+        MemoryMode.FULL: 0,
+        MemoryMode.SLIDING: run["window_frames"] - 3,
+        MemoryMode.SINK: 3,
+        MemoryMode.WORLDKV: 3,
+    }[mode]
+    if mode is MemoryMode.WORLDKV and not chunks:  # never a retrieved chunk: the window stays as it begins
+        mode, recent = MemoryMode.SINK, 3 + run["retrieval_frames"]
+    retrieving = mode is MemoryMode.WORLDKV
+    pruning = Pruning()
+    compression = run["compression"] if retrieving else None
+    if compression is not None:
+        on_use = compression["when"] == "runtime"
+        pruning = Pruning(
+            rule="key",
+            keep_ratio=compression["keep_ratio"],
+            pooled=compression["pooled"] and not on_use,
+            when="use" if on_use else "store",
+            rotate_anchor=compression["anchor_rotate"] and on_use,
+        )
+    release = {
+        "retrieve_tokens": chunks * pruning.kept_per_chunk(tokens, 3),
+        "release_gap": True,
+        "opening_frames": run["retrieval_frames"],
+        "release_fill": run["reference_commit"] == "2c9bcbb",
+    }
+    layout = WindowLayout(
+        mode=mode,
+        num_frames=num_frames,
+        tokens_per_frame=tokens,
+        sink_frames=run["sink_frames"] if mode in (MemoryMode.SINK, MemoryMode.WORLDKV) else 0,
+        recent_frames=recent,
+        **(release if retrieving else {}),
+    )
+    if run["max_attention_keys"]:
+        layout = layout.limited_to(run["max_attention_keys"])
+    return layout, pruning, chunks
 
 
 def run_golden(name: str, *, tier: str = "device"):
     """Run a golden rollout through the engine: clean latents of every chunk, plan and memory."""
-    run = MANIFEST["runs"][name]
-    controls = GoldenControls(run["trajectory"])
+    return run_engine(MANIFEST["runs"][name], tier=tier)
+
+
+def run_engine(run: dict, *, num_chunks: int | None = None, tier: str = "device"):
+    """Run any rollout that is described like a golden one through the engine."""
+    controls = GoldenControls(run["trajectory"], num_chunks)
     plan = plan_of(run, controls.viewpoints)
     positions = PositionMode.LISTED if run["rope_correction"] else PositionMode.ABSOLUTE
     memory = WorldMemory(

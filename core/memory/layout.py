@@ -1,12 +1,14 @@
 """Which latent frames the window holds at every chunk, and in which slots of its slab.
 
-slab of one layer, in frame slots:  | sink | ring of recent and current frames |, then retrieved tokens
+slab of one layer, in frame slots:  | sink | ring of recent and current frames |, then the region: retrieved
+tokens and, behind them, carried ones
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from core.errors import InputError
 
@@ -38,6 +40,12 @@ class WindowLayout:
         retrieve_tokens: Window capacity for retrieved tokens; 0 unless the mode is worldkv.
         release_gap: Reproduce the reference release, where the chunk just before recent is never a
             candidate, hence invisible; while there is no candidate at all, it stays visible.
+        opening_frames: With `release_gap`, frames before recent that stay visible while there is no candidate
+            (the release's retrieval_frames, whatever pruning does).
+        release_fill: Reproduce the first release (2c9bcbb), where recent also grows later, by the part of
+            `opening_frames` that retrieved tokens leave free, even by fractions of a frame.
+        extra_tokens: Last tokens of the frame before recent that stay visible too, in mode sliding: a window
+            that begins inside a frame (see `limited_to`).
     """
 
     mode: MemoryMode
@@ -48,13 +56,17 @@ class WindowLayout:
     recent_frames: int = 0
     retrieve_tokens: int = 0
     release_gap: bool = False
+    opening_frames: int = 3
+    release_fill: bool = False
+    extra_tokens: int = 0
 
     def __post_init__(self) -> None:
         self._check_sizes()
         self._check_mode()
+        self._check_release()
 
     def _check_sizes(self) -> None:
-        for name in ("sink_frames", "recent_frames", "retrieve_tokens"):
+        for name in ("sink_frames", "recent_frames", "retrieve_tokens", "extra_tokens"):
             if getattr(self, name) < 0:
                 raise InputError(
                     f"{name} must not be negative, got {getattr(self, name)}", where=f"window.{name}"
@@ -92,7 +104,14 @@ class WindowLayout:
                 where="window.sink_frames",
                 hint="use memory mode sink",
             )
-        if self.release_gap and not worldkv:
+        if self.extra_tokens and self.mode != MemoryMode.SLIDING:
+            raise InputError(
+                f"only a sliding window begins inside a frame, the memory mode is {self.mode}",
+                where="window.extra_tokens",
+            )
+
+    def _check_release(self) -> None:
+        if self.release_gap and self.mode != MemoryMode.WORLDKV:
             raise InputError(
                 f"release_gap concerns retrieval, but the memory mode is {self.mode}",
                 where="window.release_gap",
@@ -104,6 +123,15 @@ class WindowLayout:
                 where="window.recent_frames",
                 hint="the reference uses 3",
             )
+        if self.release_gap and self.opening_frames < self.chunk_frames:
+            raise InputError(
+                f"release_gap needs opening_frames of at least a chunk of {self.chunk_frames}, "
+                f"got {self.opening_frames}",
+                where="window.opening_frames",
+                hint="the reference retrieves nothing with fewer; use memory mode sink",
+            )
+        if self.release_fill and not self.release_gap:
+            raise InputError("release_fill needs release_gap", where="window.release_fill")
 
     @property
     def num_chunks(self) -> int:
@@ -125,10 +153,10 @@ class WindowLayout:
         """Frame slots of the slab: sink and ring, or the whole rollout if that is shorter."""
         return min(self.sink_frames + self.ring_frames, self.num_frames)
 
-    @property
+    @cached_property
     def region_tokens(self) -> int:
-        """Token slots of the retrieved region, which also takes carried frames."""
-        carried = self.tokens_per_chunk if self.release_gap else 0
+        """Token slots of the region of retrieved and carried tokens."""
+        carried = max(len(self.carried_tokens(chunk)) for chunk in range(self.num_chunks))
         return max(self.retrieve_tokens, carried)
 
     @property
@@ -159,24 +187,64 @@ class WindowLayout:
         return min(self.native_frames, (chunk + 1) * self.chunk_frames)
 
     def outside(self, chunk: int) -> range:
-        """Past chunks that the chunk does not see natively, not even in part."""
-        return self._outside(chunk) if not self.carried_frames(chunk) else range(0)
+        """Past chunks that the chunk does not see natively, not even in part.
+
+        With `release_fill`, chunks that may be retrieved count although recent may have grown over them.
+        """
+        outside, carried = self._outside(chunk), self.carried_tokens(chunk)
+        if not carried or (self.release_gap and self.candidates(chunk)):
+            return outside
+        return range(outside.start, max(outside.start, carried.start // self.tokens_per_chunk))
 
     def candidates(self, chunk: int) -> range:
         """Past chunks that may be retrieved: outside sink, recent and current."""
+        if not self.release_gap:
+            return self.outside(chunk)
         outside = self._outside(chunk)
-        return range(outside.start, max(outside.start, outside.stop - 1)) if self.release_gap else outside
+        return range(outside.start, max(outside.start, outside.stop - 1))
 
-    def carried_frames(self, chunk: int) -> range:
-        """Frames just before recent that stay visible although the current chunk takes their slots.
+    def carried_tokens(self, chunk: int, num_retrieved: int = 0) -> range:
+        """Tokens just before recent that stay visible although later frames take their slots in the ring.
 
-        Empty unless `release_gap`, and from the first chunk with a candidate on. They are copied to the
-        start of the retrieved region before the current chunk's frames overwrite them.
+        Empty but for quirks of releases. They lie in the region, behind the retrieved tokens.
+
+        Args:
+            chunk: The current chunk.
+            num_retrieved: Tokens that it takes from the bank (`release_fill` only).
+
+        Returns:
+            Latent frame * tokens_per_frame + token of the frame.
         """
-        start = self._recent_start(chunk)
-        if not self.release_gap or len(self.candidates(chunk)) or start <= self.sink_frames:
-            return range(0)
-        return range(max(self.sink_frames, start - self.chunk_frames), start)
+        tokens = self.extra_tokens
+        if self.release_gap and (self.release_fill or not self.candidates(chunk)):
+            tokens = max(0, self.opening_frames * self.tokens_per_frame - num_retrieved)
+        first = self.sink_frames * self.tokens_per_frame
+        end = max(first, self._recent_start(chunk) * self.tokens_per_frame)
+        return range(max(first, end - tokens), end)
+
+    def limited_to(self, max_keys: int) -> WindowLayout:
+        """This window, cut to its newest keys: the release's `max_attention_keys`.
+
+        Raises:
+            InputError: It would cut off the sink, the current chunk or what is retrieved, which the release
+                does without a word.
+        """
+        if max_keys >= self.window_tokens:
+            return self
+        if self.mode not in (MemoryMode.FULL, MemoryMode.SLIDING) or max_keys < self.tokens_per_chunk:
+            what = "the current chunk" if max_keys < self.tokens_per_chunk else "the sink"
+            raise InputError(
+                f"{max_keys} keys cut off {what}: the window has {self.window_tokens}",
+                where="window.max_attention_keys",
+                hint="choose a smaller sink, recent or retrieve instead",
+            )
+        frames, extra = divmod(max_keys, self.tokens_per_frame)
+        return replace(
+            self,
+            mode=MemoryMode.SLIDING,
+            recent_frames=frames - self.chunk_frames,
+            extra_tokens=extra,
+        )
 
     def _recent_start(self, chunk: int) -> int:
         if self.mode == MemoryMode.FULL:

@@ -20,9 +20,9 @@ from core.memory.selection import Selection
 class ChunkStep:
     """What the storage does for one chunk.
 
-    Order: copy `carry_slots` into the region if there are any; write `insert_slots` from the bank; denoise
-    and commit the current frames; then store `store_tokens` into `store_pool`. A pool slot read by this
-    step's insertions may be rewritten by its store.
+    Order: copy `carry_slots` behind the retrieved tokens if there are any; write `insert_slots` from the
+    bank; denoise and commit the current frames; then store `store_tokens` into `store_pool`. A pool slot read
+    by this step's insertions may be rewritten by its store.
 
     Attributes:
         chunk: The current chunk.
@@ -30,16 +30,17 @@ class ChunkStep:
         frame_slots: Slab frame slots of the current frames, in order. They may wrap round the ring.
         native_slots: Filled native frame slots during the chunk, its own included: a prefix of the slab.
         selections: What is retrieved, best first.
-        carried_frames: Latent frames that fill the start of the region instead of retrieved tokens
-            (`WindowLayout.release_gap` only).
-        carry_slots: Slab frame slots where the carried frames lie until the current frames overwrite them.
+        carried_frames: Latent frames just before recent that stay visible, the first perhaps in part (quirks
+            of releases only, see `WindowLayout.carried_tokens`).
+        carry_slots: Slab token slots where the carried tokens lie until the current frames overwrite them.
         insert_slots: Region slots to write now.
-        insert_pool: Bank pool slots that they come from.
+        insert_pool: Bank pool slots that they come from. If chunks are pruned on use: of the whole chunks,
+            one after another, whose kept tokens fill the slots.
         num_retrieved: Retrieved tokens in the region; they fill the slots [0, num_retrieved).
-        retrieved_sources: What each filled region slot holds: chunk * tokens_per_chunk + token, or the rank
-            among the chunk's stored tokens in place of the token (`MemoryPlan.sources_are_ranks`).
-        retrieved_pool: Bank pool slots of the filled region slots, in slot order: what a snapshot needs to
-            rebuild the region.
+        retrieved_sources: What each retrieved slot holds: chunk * tokens_per_chunk + token, or the rank
+            among the chunk's kept tokens in place of the token (`MemoryPlan.sources_are_ranks`).
+        retrieved_pool: Bank pool slots of the filled region slots, in slot order (of whole chunks, as in
+            `insert_pool`): what a snapshot needs to rebuild the region.
         store_tokens: Token indices of this chunk to store, sorted; None if pruning decides by keys.
         store_pool: Bank pool slots they go to; its length is the number of tokens to store.
         freed_tokens: Bank tokens used for the last time by this step.
@@ -55,12 +56,12 @@ class ChunkStep:
     native_slots: int
     selections: tuple[Selection, ...]
     carried_frames: tuple[int, ...]
-    carry_slots: tuple[int, ...]
+    carry_slots: Int64[np.ndarray, " carried"]
     insert_slots: Int64[np.ndarray, " inserted"]
-    insert_pool: Int64[np.ndarray, " inserted"]
+    insert_pool: Int64[np.ndarray, " read"]
     num_retrieved: int
     retrieved_sources: Int64[np.ndarray, " retrieved"]
-    retrieved_pool: Int64[np.ndarray, " retrieved"]
+    retrieved_pool: Int64[np.ndarray, " behind"]
     store_tokens: Int64[np.ndarray, " stored"] | None
     store_pool: Int64[np.ndarray, " stored"]
     freed_tokens: int
@@ -78,7 +79,7 @@ class MemoryPlan:
         footprint: Shapes and bytes of the model.
         layout: The window.
         schedule: What is retrieved when.
-        pruning: What is dropped from a chunk before it is stored.
+        pruning: What is dropped from a chunk, before it is stored or on use.
         keep_all: Whether every chunk is stored and nothing is freed.
         reinsert_all: Whether every retrieved token is written anew for every chunk.
         steps: One entry a chunk.
@@ -96,7 +97,7 @@ class MemoryPlan:
 
     @property
     def sources_are_ranks(self) -> bool:
-        """Whether sources count ranks among stored tokens: only the keys will tell which tokens these are."""
+        """Whether sources count ranks among kept tokens: only the keys will tell which tokens these are."""
         return self.pruning.needs_keys
 
     @property
@@ -113,6 +114,12 @@ class MemoryPlan:
     def bank_bytes(self) -> int:
         """Bytes of the bank's pool over all layers."""
         return self.pool_tokens * self.footprint.kv_bytes_per_token
+
+    def visible_tokens(self, step: ChunkStep) -> int:
+        """Keys that the chunk attends to, its own included: the first slots of the slab."""
+        region = step.num_retrieved + len(step.carry_slots)
+        native = self.layout.native_frames if region else step.native_slots
+        return native * self.footprint.tokens_per_frame + region
 
     @cached_property
     def stored_tokens(self) -> int:

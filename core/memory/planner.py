@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from core.errors import InputError
+from core.memory.carry import CarriedTokens
 from core.memory.footprint import Footprint
 from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.lifetimes import Lifetimes, lifetimes
@@ -40,21 +41,26 @@ def plan_memory(
         footprint: Shapes and bytes of the model.
         layout: The window.
         strategy: Who chooses what is retrieved; needed in memory mode worldkv, unused in the others.
-        pruning: What is dropped from a chunk before it is stored; nothing by default.
+        pruning: What is dropped from a chunk, before it is stored or on use; nothing by default. A rotating
+            anchor implies `reinsert_all`.
         keep_all: Store every chunk and free nothing, for extending the world later.
         reinsert_all: Write every retrieved token anew for every chunk, in the order of the selections, for
             position modes whose positions change from chunk to chunk.
         hit_overlap: View overlap from which a past chunk counts as relevant. Range: (0, 1].
     """
     pruning = pruning or Pruning()
+    reinsert_all = reinsert_all or pruning.rotate_anchor
     stored_per_chunk = pruning.kept_per_chunk(layout.tokens_per_frame, layout.chunk_frames)
     _check(viewpoints, footprint, layout, strategy, pruning)
     schedule = build_schedule(viewpoints, layout, strategy, hit_overlap=hit_overlap)
     uses = lifetimes(schedule, layout.tokens_per_chunk)
     bank = _Bank(viewpoints, uses, pruning=pruning, stored_per_chunk=stored_per_chunk, keep_all=keep_all)
-    region = RegionSlots()
+    region, carried = RegionSlots(), CarriedTokens(layout)
+    kept_on_use = stored_per_chunk if pruning.keys_on_use else None
     steps = tuple(
-        _plan_step(scheduled, layout, bank, region, reinsert_all=reinsert_all)
+        _plan_step(
+            scheduled, layout, bank, region, carried, kept_on_use=kept_on_use, reinsert_all=reinsert_all
+        )
         for scheduled in schedule.chunks
     )
     return MemoryPlan(
@@ -147,30 +153,33 @@ def _plan_step(
     layout: WindowLayout,
     bank: _Bank,
     region: RegionSlots,
+    carried: CarriedTokens,
     *,
+    kept_on_use: int | None,
     reinsert_all: bool,
 ) -> ChunkStep:
     chunk = scheduled.chunk
     located = [bank.locate(selection) for selection in scheduled.selections]
-    sources = np.concatenate([_NOTHING, *(labels for labels, _ in located)])
-    pool = np.concatenate([_NOTHING, *(slots for _, slots in located)])
+    sources = np.concatenate([_NOTHING, *(labels[:kept_on_use] for labels, _ in located)])
+    pools = [slots for _, slots in located]
     update = region.update(sources, rewrite_all=reinsert_all)
     freed = bank.free_after(scheduled)
     store_tokens, store_pool = bank.store(chunk)
-    current, carried = layout.current(chunk), layout.carried_frames(chunk)
+    current = layout.current(chunk)
+    tokens = layout.carried_tokens(chunk, sum(len(slots) for slots in pools))
     return ChunkStep(
         chunk=chunk,
         frames=current.start,
         frame_slots=tuple(layout.frame_slot(frame) for frame in current),
         native_slots=layout.visible_native_slots(chunk),
         selections=scheduled.selections,
-        carried_frames=tuple(carried),
-        carry_slots=tuple(layout.frame_slot(frame) for frame in carried),
+        carried_frames=_frames_of(tokens, layout.tokens_per_frame),
+        carry_slots=carried.update(tokens, chunk=chunk, num_retrieved=len(sources)),
         insert_slots=update.slots,
-        insert_pool=pool[update.wanted],
+        insert_pool=_behind(update.wanted, pools, kept_on_use),
         num_retrieved=len(sources),
         retrieved_sources=sources[update.order],
-        retrieved_pool=pool[update.order],
+        retrieved_pool=_behind(update.order, pools, kept_on_use),
         store_tokens=store_tokens,
         store_pool=store_pool,
         freed_tokens=freed,
@@ -179,6 +188,25 @@ def _plan_step(
         misses=scheduled.misses,
         idle=scheduled.idle,
     )
+
+
+def _behind(
+    wanted: Int64[np.ndarray, " wanted"], pools: list[Int64[np.ndarray, " _"]], kept_on_use: int | None
+) -> Int64[np.ndarray, " behind"]:
+    """Pool slots of the wanted tokens; of their whole chunks, one after another, if pruned on use.
+
+    On use, chunks of equal size take and leave region slots, so that `wanted` consists of whole chunks.
+    """
+    if kept_on_use is not None:
+        return np.concatenate([_NOTHING, *(pools[i] for i in wanted[::kept_on_use] // kept_on_use)])
+    slots: Int64[np.ndarray, " behind"] = np.concatenate([_NOTHING, *pools])[wanted]
+    return slots
+
+
+def _frames_of(tokens: range, tokens_per_frame: int) -> tuple[int, ...]:
+    """Latent frames of a run of tokens."""
+    first, end = tokens.start // tokens_per_frame, -(-tokens.stop // tokens_per_frame)
+    return tuple(range(first, end)) if tokens else ()
 
 
 def _check(

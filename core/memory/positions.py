@@ -54,7 +54,8 @@ def frame_shifts(
     present = np.unique(chunk_of)
     if mode is PositionMode.LISTED:
         present = np.array([s.chunk for s in step.selections], dtype=np.int64)
-    before_recent = max(step.frames - layout.recent_frames, layout.sink_frames)
+    carried = len(step.carry_slots) // layout.tokens_per_frame  # whole frames by which recent has grown
+    before_recent = max(step.frames - layout.recent_frames - carried, layout.sink_frames)
     room = len(present)
     if mode is PositionMode.SLOT:
         window = layout.recent_frames + layout.chunk_frames

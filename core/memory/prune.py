@@ -1,4 +1,4 @@
-"""Pruning by keys: which tokens of a chunk are stored when only the keys can tell.
+"""Pruning by keys: which tokens of a chunk are kept when only the keys can tell.
 
 The rules that need no keys (view, random, stride) are in `prune_policy`: they are known before the rollout.
 """

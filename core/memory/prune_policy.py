@@ -1,4 +1,4 @@
-"""Which tokens of a chunk are stored, decided from cameras or by rule: the part of pruning without keys.
+"""Which tokens of a chunk are kept, decided from cameras or by rule: the part of pruning without keys.
 
 The anchor, a chunk's first latent frame, stays whole. Of every other frame `keep` tokens stay, or as many in
 total when the budget is pooled over the chunk.
@@ -17,6 +17,7 @@ from core.errors import InputError
 from core.memory.viewpoints import Viewpoints
 
 PruneRule = Literal["none", "key", "view", "random", "stride"]
+PruneTime = Literal["store", "use"]
 
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 """Multiples of it modulo 1 fill an interval evenly at any count."""
@@ -24,7 +25,7 @@ GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """How a chunk is pruned when it is stored.
+    """How a chunk is pruned, when it is stored or each time it is put into the window.
 
     Attributes:
         rule: none; key (least like the anchor, decided at run time by the storage); view (rays that add most
@@ -33,6 +34,8 @@ class Pruning:
         pooled: One budget over the non-anchor frames instead of one per frame.
         seed: Seed of `random`.
         translation_weight: Radians that one trajectory unit between camera centres counts for in `view`.
+        when: store; or use, by keys and per frame: the bank then holds whole chunks, and saves nothing.
+        rotate_anchor: On use, the anchor of the i-th retrieved chunk is frame i modulo frames of a chunk.
     """
 
     rule: PruneRule = "none"
@@ -40,6 +43,8 @@ class Pruning:
     pooled: bool = False
     seed: int = 0
     translation_weight: float = 1.0
+    when: PruneTime = "store"
+    rotate_anchor: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(PruneRule):
@@ -54,11 +59,39 @@ class Pruning:
                 where="--keep-ratio",
                 hint="0.25 halves a chunk; 1 turns pruning off",
             )
+        if self.when not in get_args(PruneTime):
+            raise InputError(
+                f"unknown time of pruning {self.when!r}",
+                where="pruning.when",
+                hint=f"one of {', '.join(get_args(PruneTime))}",
+            )
+        if self.when == "use" and (self.rule != "key" or self.pooled):
+            raise InputError(
+                "pruning on use is by keys and per frame",
+                where="pruning.when",
+                hint="prune when chunks are stored, or take rule key without pooled",
+            )
+        if self.rotate_anchor and self.when != "use":
+            raise InputError(
+                "the anchor rotates over retrieved chunks: that is known on use only",
+                where="pruning.rotate_anchor",
+                hint="prune on use, or leave rotate_anchor out",
+            )
 
     @property
     def needs_keys(self) -> bool:
         """Whether the kept tokens are known only once the chunk's keys are."""
         return self.rule == "key" and self.keep_ratio < 1
+
+    @property
+    def keys_on_store(self) -> bool:
+        """Whether keys decide what is stored."""
+        return self.needs_keys and self.when == "store"
+
+    @property
+    def keys_on_use(self) -> bool:
+        """Whether whole chunks are stored and keys decide what of them enters the window."""
+        return self.needs_keys and self.when == "use"
 
     def kept_per_frame(self, tokens_per_frame: int) -> int:
         """Tokens kept of a non-anchor frame, on average over the chunk if pooled."""
@@ -67,17 +100,17 @@ class Pruning:
         return min(tokens_per_frame, max(1, math.ceil(self.keep_ratio * tokens_per_frame)))
 
     def kept_per_chunk(self, tokens_per_frame: int, chunk_frames: int) -> int:
-        """Tokens stored of a chunk."""
+        """Tokens that are left of a pruned chunk."""
         return tokens_per_frame + (chunk_frames - 1) * self.kept_per_frame(tokens_per_frame)
 
 
 def kept_tokens(pruning: Pruning, viewpoints: Viewpoints, chunk: int) -> Int64[np.ndarray, " kept"] | None:
     """Token indices of a chunk that are stored, sorted, the anchor's included; None if keys must decide."""
-    if pruning.needs_keys:
+    if pruning.keys_on_store:
         return None
     tokens, chunk_frames = viewpoints.tokens_per_frame, viewpoints.chunk_frames
     keep = pruning.kept_per_frame(tokens)
-    if keep >= tokens or chunk_frames == 1:
+    if keep >= tokens or chunk_frames == 1 or pruning.when == "use":
         return np.arange(viewpoints.tokens_per_chunk, dtype=np.int64)
     if pruning.rule == "view":
         others = _farthest(pruning, viewpoints, chunk, keep)

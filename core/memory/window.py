@@ -56,8 +56,8 @@ class Window:
         self.keys[layer, :, at] = keys.to(self.keys.dtype)
         self.values[layer, :, at] = values.to(self.values.dtype)
 
-    def move(self, source: slice, target: slice) -> None:
-        """Copy slots to other slots in every layer."""
+    def move(self, source: Int64[Tensor, " tokens"], target: slice) -> None:
+        """Copy slots to other slots in every layer; the two may overlap."""
         self.keys[:, :, target] = self.keys[:, :, source]
         self.values[:, :, target] = self.values[:, :, source]
 

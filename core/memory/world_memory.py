@@ -64,7 +64,7 @@ class WorldMemory:
             device=device,
             dtype=dtype,
             tier=tier,
-            ids_per_layer=plan.pruning.needs_keys,
+            ids_per_layer=plan.pruning.keys_on_store,
         )
         self.rotary = RotaryTable(plan.footprint.head_dim, device=device)
         self.native_tokens = plan.layout.native_frames * plan.footprint.tokens_per_frame
@@ -76,12 +76,14 @@ class WorldMemory:
 
     def begin(self, step: ChunkStep) -> ChunkCache:
         """Bring the window into the state that the chunk needs; returns the cache of its denoising passes."""
-        tokens = self.plan.footprint.tokens_per_frame
-        for place, slot in enumerate(step.carry_slots):
-            at = self.native_tokens + place * tokens
-            self.window.move(slice(slot * tokens, (slot + 1) * tokens), slice(at, at + tokens))
+        if len(step.carry_slots):
+            behind = self.native_tokens + step.num_retrieved
+            source = torch.from_numpy(step.carry_slots).to(self.device)
+            self.window.move(source, slice(behind, behind + len(step.carry_slots)))
         if len(step.insert_slots):
-            self._insert(step)
+            moved = frame_shifts(self.positions, step, self.plan.layout, trained_frames=self.trained_frames)
+            insert = self._insert_pruned if self.plan.pruning.keys_on_use else self._insert
+            insert(step, moved[step.insert_slots])
         return ChunkCache(self, step, commits=False)
 
     def commit_cache(self, step: ChunkStep) -> ChunkCache:
@@ -99,17 +101,39 @@ class WorldMemory:
             prefix = "window." if part is self.window else "bank."
             part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
-    def _insert(self, step: ChunkStep) -> None:
+    def _insert(self, step: ChunkStep, moved_frames: Int64[np.ndarray, " inserted"]) -> None:
         pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
         target = torch.from_numpy(step.insert_slots + self.native_tokens).to(self.device)
-        moved = frame_shifts(self.positions, step, self.plan.layout, trained_frames=self.trained_frames)
-        shift = torch.from_numpy(moved[step.insert_slots]).to(self.device)
+        shift = torch.from_numpy(moved_frames).to(self.device)
         rotation: Rotation | None = None
         for layer in range(self.plan.footprint.num_layers):
             tokens = self.bank.read(layer, pool)
-            if rotation is None or self.plan.pruning.needs_keys:
+            if rotation is None or self.plan.pruning.keys_on_store:
                 rotation = self._rotation(tokens.ids, shift)
             self.window.write(layer, target, rotation.apply(tokens.keys), tokens.values)
+
+    def _insert_pruned(self, step: ChunkStep, moved_frames: Int64[np.ndarray, " inserted"]) -> None:
+        """Whole chunks from the bank, one at a time, each pruned by its keys as they stand in the window."""
+        footprint, pruning = self.plan.footprint, self.plan.pruning
+        frames, per_chunk = footprint.chunk_frames, footprint.tokens_per_chunk
+        keep = pruning.kept_per_frame(footprint.tokens_per_frame)
+        kept = pruning.kept_per_chunk(footprint.tokens_per_frame, frames)
+        pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
+        target = torch.from_numpy(step.insert_slots + self.native_tokens).to(self.device)
+        place = {selection.chunk: i for i, selection in enumerate(step.selections)}
+        for i, at in enumerate(range(0, len(step.insert_slots), kept)):
+            chunk = int(step.retrieved_sources[step.insert_slots[at]]) // per_chunk
+            anchor = place[chunk] % frames if pruning.rotate_anchor else 0
+            start = chunk * frames + int(moved_frames[at])
+            rotation = self.rotary.grid_rotation(range(start, start + frames), footprint.grid)
+            for layer in range(footprint.num_layers):
+                tokens = self.bank.read(layer, pool[i * per_chunk : (i + 1) * per_chunk])
+                keys = rotation.apply(tokens.keys)
+                chosen = kept_by_key(keys.unflatten(1, (frames, -1)), keep=keep, pooled=False, anchor=anchor)
+                picks = chosen[:, :, None, None].expand(-1, -1, *keys.shape[2:])
+                self.window.write(
+                    layer, target[at : at + kept], keys.gather(1, picks), tokens.values.gather(1, picks)
+                )
 
     def _rotation(self, ids: Int64[Tensor, "batch tokens"], shift: Int64[Tensor, " tokens"]) -> Rotation:
         tokens, cols = self.plan.footprint.tokens_per_frame, self.plan.footprint.grid[1]
@@ -132,8 +156,7 @@ class ChunkCache:
         self.memory, self.step, self.commits = memory, step, commits
         plan, tokens = memory.plan, memory.plan.footprint.tokens_per_frame
         self._copies = _runs(step.frame_slots, tokens)
-        region = step.num_retrieved + len(step.carried_frames) * tokens
-        self.filled = memory.native_tokens + region if region else step.native_slots * tokens
+        self.filled = plan.visible_tokens(step)
         frames = range(step.frames, step.frames + plan.layout.chunk_frames)
         self._first_id = step.frames * tokens
         self._rotation = memory.rotary.grid_rotation(frames, plan.footprint.grid)

@@ -58,19 +58,80 @@ def test_candidates_lie_outside_sink_and_recent(settings, chunk, candidates):
 
 def test_release_gap_carries_the_chunk_before_recent_until_there_is_a_candidate():
     window = layout("worldkv", sink_frames=3, recent_frames=3, retrieve_tokens=62, release_gap=True)
-    assert [list(window.carried_frames(c)) for c in range(6)] == [[], [], [], [3, 4, 5], [], []]
+    assert [list(window.carried_tokens(c)) for c in range(6)] == [[], [], [], [*range(45, 90)], [], []]
     assert [list(window.candidates(c)) for c in range(6)] == [[], [], [], [], [1], [1, 2]]
     assert [list(window.outside(c)) for c in range(6)] == [[], [], [], [], [1, 2], [1, 2, 3]]
     assert window.region_tokens == 62
     # The carried frames lie where the current ones will be written.
-    assert [window.frame_slot(f) for f in window.carried_frames(3)] == [
-        window.frame_slot(f) for f in window.current(3)
-    ]
+    assert [window.frame_slot(f) for f in (3, 4, 5)] == [window.frame_slot(f) for f in window.current(3)]
 
 
 def test_release_gap_makes_room_for_a_whole_carried_chunk():
     window = layout("worldkv", sink_frames=3, recent_frames=3, retrieve_tokens=20, release_gap=True)
     assert window.region_tokens == 45
+
+
+@pytest.mark.parametrize(
+    ("sink", "opening", "carried"),
+    [
+        (1, 3, [[], [], [1, 2], [3, 4, 5], [], []]),  # chunk 3 sees the last 9 frames: 1 and 2 are gone
+        (1, 5, [[], [], [1, 2], [1, 2, 3, 4, 5], [], []]),
+        (4, 4, [[], [], [], [4, 5], [5, 6, 7, 8], []]),
+        (4, 18, [[], [], [], [4, 5], [4, 5, 6, 7, 8], []]),
+    ],
+)
+def test_before_the_first_candidate_the_release_sees_as_many_frames_as_it_will_retrieve(
+    sink, opening, carried
+):
+    window = layout(
+        "worldkv",
+        sink_frames=sink,
+        recent_frames=3,
+        retrieve_tokens=15,
+        release_gap=True,
+        opening_frames=opening,
+    )
+    frames = [sorted({t // 15 for t in window.carried_tokens(c)}) for c in range(6)]
+    assert frames == carried
+    assert window.region_tokens == 15 * max(len(f) for f in carried)
+    assert not any(set(window.outside(c)) & {f // 3 for f in frames[c]} for c in range(6))
+
+
+def test_the_first_release_lets_recent_grow_into_what_retrieval_leaves_free():
+    changes = {"release_gap": True, "opening_frames": 6, "release_fill": True}
+    window = layout("worldkv", sink_frames=3, recent_frames=3, retrieve_tokens=62, **changes)
+    assert window.carried_tokens(4, 31) == range(9 * 15 - 59, 9 * 15)
+    assert window.carried_tokens(8, 62) == range(21 * 15 - 28, 21 * 15)
+    assert window.carried_tokens(8, 90) == range(21 * 15, 21 * 15)
+    assert window.region_tokens == 90
+
+
+@pytest.mark.parametrize("mode", ["full", "sliding"])
+def test_a_window_can_be_cut_to_its_newest_keys(mode):
+    window = layout(mode, recent_frames=8).limited_to(100)
+    assert (window.mode, window.recent_frames, window.extra_tokens) == (MemoryMode.SLIDING, 3, 10)
+    assert window.window_tokens == 100
+    assert window.carried_tokens(4) == range(8 * 15 + 5, 9 * 15)
+    assert list(window.outside(4)) == [0, 1]
+    assert window.limited_to(100) is window
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys", "problem"),
+    [
+        ({"mode": "sink", "sink_frames": 3, "recent_frames": 3}, 134, "134 keys cut off the sink"),
+        (
+            {"mode": "worldkv", "sink_frames": 3, "recent_frames": 3, "retrieve_tokens": 9},
+            143,
+            "cut off the sink: the window has 144",
+        ),
+        ({"mode": "full"}, 44, "44 keys cut off the current chunk"),
+    ],
+)
+def test_keys_that_a_window_needs_cannot_be_cut_off(settings, keys, problem):
+    with pytest.raises(InputError, match=problem) as error:
+        layout(**settings).limited_to(keys)
+    assert error.value.where == "window.max_attention_keys"
 
 
 @given(
@@ -125,6 +186,13 @@ def test_the_slab_holds_exactly_the_visible_frames_in_a_prefix(mode, chunks, sin
             {"mode": "worldkv", "retrieve_tokens": 5, "release_gap": True, "recent_frames": 4},
             "window.recent_frames",
         ),
+        (
+            {"mode": "worldkv", "retrieve_tokens": 5, "release_gap": True, "opening_frames": 2},
+            "window.opening_frames",
+        ),
+        ({"mode": "worldkv", "retrieve_tokens": 5, "release_fill": True}, "window.release_fill"),
+        ({"mode": "sink", "extra_tokens": 5}, "window.extra_tokens"),
+        ({"mode": "sliding", "extra_tokens": -5}, "window.extra_tokens"),
         ({"mode": "sink", "tokens_per_frame": 0}, "window"),
     ],
 )

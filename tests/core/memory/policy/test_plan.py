@@ -3,11 +3,13 @@
 import itertools
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from core.errors import InputError
+from core.memory.carry import CarriedTokens
 from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.planner import plan_memory
 from core.memory.prune_policy import Pruning, kept_tokens
@@ -29,19 +31,25 @@ TPF, TPC = 12, 36
 def simulate(plan):
     """Run the plan on labels; yields per chunk what the window holds beyond its native frames."""
     pool: list = [None] * plan.pool_tokens
-    region: list = [None] * plan.layout.region_tokens
-    slab: list = [None] * plan.layout.native_frames
+    native = plan.layout.native_frames * TPF
+    slab: list = [None] * plan.window_tokens
     for step in plan.steps:
         carried = [slab[slot] for slot in step.carry_slots]
-        assert carried == list(step.carried_frames)
-        assert not (carried and step.num_retrieved)
-        for slot, source in zip(step.insert_slots, step.insert_pool, strict=True):
-            region[slot] = pool[source]
+        behind = native + step.num_retrieved
+        slab[behind : behind + len(carried)] = carried
+        assert carried == list(plan.layout.carried_tokens(step.chunk, taken_tokens(plan, step)))
+        assert sorted({token // TPF for token in carried}) == list(step.carried_frames)
+        for slot, source in zip(step.insert_slots, kept(plan, step.insert_pool), strict=True):
+            slab[native + slot] = pool[source]
         for offset, slot in enumerate(step.frame_slots):
-            slab[slot] = step.frames + offset
-        filled = region[: step.num_retrieved]
-        assert [pool[source] for source in step.retrieved_pool] == filled
-        yield step, slab[: step.native_slots], filled
+            first = (step.frames + offset) * TPF
+            slab[slot * TPF : (slot + 1) * TPF] = range(first, first + TPF)
+        filled = slab[native:behind]
+        assert [pool[source] for source in kept(plan, step.retrieved_pool)] == filled
+        visible = plan.visible_tokens(step)
+        assert visible <= plan.window_tokens
+        assert None not in slab[:visible]
+        yield step, [*slab[: step.native_slots * TPF], *carried], filled
         if step.store_tokens is not None:
             assert len(step.store_tokens) == len(step.store_pool)
             ids = step.store_tokens.tolist()
@@ -51,12 +59,24 @@ def simulate(plan):
             pool[slot] = step.chunk * TPC + token
 
 
+def kept(plan, pool_slots):
+    """Where keys decide on use, any tokens of the whole chunks may enter: say, the first ones."""
+    if not plan.pruning.keys_on_use:
+        return pool_slots
+    return pool_slots.reshape(-1, TPC)[:, : plan.pruning.kept_per_chunk(TPF, 3)].ravel()
+
+
+def taken_tokens(plan, step):
+    """Tokens that the chunk takes from the bank."""
+    return len(step.retrieved_pool)
+
+
 def expected_tokens(plan, views, selection):
     if selection.tokens is not None:
         ids = selection.tokens
     else:
         ids = kept_tokens(plan.pruning, views, selection.chunk)
-        if ids is None:
+        if ids is None or plan.pruning.keys_on_use:
             ids = np.arange(plan.pruning.kept_per_chunk(TPF, 3))
     return [selection.chunk * TPC + int(i) for i in ids]
 
@@ -71,8 +91,10 @@ def check(plan, views):
     }
     for step, slab, filled in simulate(plan):
         layout = plan.layout
-        native = [*layout.sink(step.chunk), *layout.recent(step.chunk), *layout.current(step.chunk)]
-        assert sorted(slab) == sorted(set(native))
+        native = {*layout.sink(step.chunk), *layout.recent(step.chunk), *layout.current(step.chunk)}
+        tokens = [frame * TPF + token for frame in native for token in range(TPF)]
+        taken = taken_tokens(plan, step)
+        assert sorted(slab) == sorted([*tokens, *layout.carried_tokens(step.chunk, taken)])
         expected = [t for s in step.selections for t in expected_tokens(plan, views, s)]
         assert sorted(filled) == sorted(expected)
         assert step.retrieved_sources.tolist() == filled
@@ -80,6 +102,8 @@ def check(plan, views):
         if plan.reinsert_all:
             assert filled == expected
             assert len(step.insert_slots) == step.num_retrieved
+        if plan.pruning.keys_on_use:
+            continue
         if plan.keep_all:
             live |= {step.chunk * TPC + i for i in range(len(step.store_pool))}
         else:
@@ -87,10 +111,25 @@ def check(plan, views):
             live = {label for label in live if uses[label] > step.chunk}
         assert step.bank_tokens_live == len(live)
     assert plan.pool_tokens == max(step.bank_tokens_live for step in plan.steps)
+    if plan.pruning.keys_on_use:  # as without pruning
+        whole = plan_memory(
+            views,
+            footprint=plan.footprint,
+            layout=replace(plan.layout, retrieve_tokens=10 * TPC),
+            strategy=Pose(num_chunks=2) if plan.schedule.strategy == "pose" else Coverage(num_chunks=2),
+            keep_all=plan.keep_all,
+        )
+        live_tokens = [step.bank_tokens_live for step in plan.steps]
+        assert live_tokens == [step.bank_tokens_live for step in whole.steps]
 
 
 WHOLE = [Pose(num_chunks=2), Coverage(num_chunks=2)]
-PRUNED = [Pruning(), *(Pruning(rule=r, keep_ratio=0.25) for r in ("key", "view", "random", "stride"))]
+PRUNED = [
+    Pruning(),
+    *(Pruning(rule=r, keep_ratio=0.25) for r in ("key", "view", "random", "stride")),
+    Pruning(rule="key", keep_ratio=0.25, when="use"),
+    Pruning(rule="key", keep_ratio=0.25, when="use", rotate_anchor=True),
+]
 
 
 @pytest.mark.parametrize(("keep_all", "reinsert_all"), [*itertools.product([False, True], repeat=2)])
@@ -124,6 +163,8 @@ def test_the_window_holds_exactly_what_is_selected(strategy, pruning, views, kee
         {"sink_frames": 0, "recent_frames": 3, "release_gap": True},
         {"sink_frames": 6, "recent_frames": 3, "release_gap": True},
         {"sink_frames": 4, "recent_frames": 6, "release_gap": True},
+        {"sink_frames": 4, "recent_frames": 3, "release_gap": True, "opening_frames": 4},
+        {"sink_frames": 1, "recent_frames": 3, "release_gap": True, "opening_frames": 9},
         {"sink_frames": 200, "recent_frames": 3},
     ],
     ids=str,
@@ -134,6 +175,43 @@ def test_odd_windows(changes):
         views, footprint=footprint(), layout=worldkv_layout(views, 40, **changes), strategy=Rays()
     )
     check(plan, views)
+
+
+@pytest.mark.parametrize("keep_ratio", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("when", ["store", "use"])
+@pytest.mark.parametrize("sink", [0, 3, 4])
+def test_the_first_release_fills_its_window(sink, when, keep_ratio):
+    views = spin(12)
+    pruning = Pruning(rule="key", keep_ratio=keep_ratio, when=when)
+    changes = {"sink_frames": sink, "release_gap": True, "opening_frames": 6, "release_fill": True}
+    layout = worldkv_layout(views, 2 * pruning.kept_per_chunk(TPF, 3), **changes)
+    plan = plan_memory(
+        views, footprint=footprint(), layout=layout, strategy=Pose(num_chunks=2), pruning=pruning
+    )
+    check(plan, views)
+    seen = [plan.visible_tokens(step) for step in plan.steps]
+    if when == "store":
+        assert seen == [min((c + 1) * TPC, (sink + 12) * TPF) for c in range(12)]
+        assert plan.window_tokens == (sink + 12) * TPF
+
+
+def test_recent_cannot_grow_back():
+    changes = {"release_gap": True, "opening_frames": 6, "release_fill": True}
+    layout = worldkv_layout(spin(12), 72, **changes)
+    carried = CarriedTokens(layout)
+    for chunk in range(8):
+        carried.update(layout.carried_tokens(chunk, 72), chunk=chunk, num_retrieved=72)
+    with pytest.raises(InputError, match="recent would grow back over tokens that left the window"):
+        carried.update(layout.carried_tokens(8, 0), chunk=8, num_retrieved=0)
+
+
+def test_a_window_that_begins_inside_a_frame():
+    views = spin(14)
+    layout = WindowLayout(mode=MemoryMode.FULL, num_frames=42, tokens_per_frame=TPF).limited_to(100)
+    plan = plan_memory(views, footprint=footprint(), layout=layout)
+    check(plan, views)
+    assert [plan.visible_tokens(step) for step in plan.steps] == [36, 72, *[100] * 12]
+    assert plan.window_tokens == 100
 
 
 @pytest.mark.parametrize("mode", [MemoryMode.FULL, MemoryMode.SLIDING, MemoryMode.SINK])
