@@ -1,18 +1,36 @@
 """A Hugging Face hub on 127.0.0.1: as much of its protocol as fetching uses, and faults on demand."""
 
+from __future__ import annotations
+
 import gzip
 import hashlib
 import json
+import random
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import sleep  # by name: tests replace that of the module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 _LFS = (".safetensors", ".pth", ".model", ".bin")
+
+
+def hub_environment(monkeypatch: pytest.MonkeyPatch, hub: TinyHub, folder: Path) -> None:
+    """Let this process, and those that it starts, know this hub only, and a cache in `folder`."""
+    for name in ("WORLDKV_CHECKPOINTS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setenv("HF_HOME", str(folder / "hf"))
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "hf" / "token"))
 
 
 def sha256(data: bytes) -> str:
@@ -69,6 +87,7 @@ class Fault:
         wrong_size: Send a different number of bytes than the list says.
         ignore_range: Send everything, whatever range was asked for.
         hold: Send what `cut_after` says, then wait for this event.
+        then: What goes wrong after these times.
     """
 
     times: int = 1
@@ -78,6 +97,7 @@ class Fault:
     wrong_size: bool = False
     ignore_range: bool = False
     hold: threading.Event | None = None
+    then: Fault | None = None
 
 
 @dataclass(frozen=True)
@@ -112,10 +132,57 @@ class TinyHub:
     def fault(self, key: str) -> Fault | None:
         with self.lock:
             fault = self.faults.get(key)
-            if fault is None or fault.times == 0:
-                return None
-            fault.times -= 1
+            while fault is not None and fault.times == 0:
+                fault = fault.then
+            if fault is not None:
+                fault.times -= 1
             return fault
+
+
+def lingbot_repos() -> dict[str, TinyRepo]:
+    """All repositories of LingBot with small files of random bytes, unneeded ones among them."""
+    draw = random.Random(0).randbytes
+    tokenizer = {
+        "spiece.model": draw(3_000),
+        "tokenizer_config.json": b"{}",
+        "special_tokens_map.json": b"{}",
+    }
+    index = b'{"metadata": {}}'
+    return {
+        "robbyant/lingbot-world-base-cam": TinyRepo(
+            {
+                "README.md": b"card",
+                "Wan2.1_VAE.pth": draw(50_000),
+                "models_t5_umt5-xxl-enc-bf16.pth": draw(90_000),
+                "high_noise_model/diffusion_pytorch_model.safetensors": draw(1_000),
+                "low_noise_model/diffusion_pytorch_model.safetensors": draw(1_000),
+                **{f"google/umt5-xxl/{name}": data for name, data in tokenizer.items()},
+            }
+        ),
+        "robbyant/lingbot-world-fast": TinyRepo(
+            {
+                "README.md": b"card",
+                "assets/picture.png": draw(1_000),
+                "diffusion_pytorch_model.safetensors.index.json": index,
+                **{f"model-{n:05}-of-00002.safetensors": draw(400_000) for n in (1, 2)},
+            }
+        ),
+        "robbyant/lingbot-world-v2-14b-causal-fast": TinyRepo(
+            {
+                "transformers/diffusion_pytorch_model.safetensors.index.json": index,
+                "transformers/diffusion_pytorch_model-00001-of-00001.safetensors": draw(5_000),
+            }
+        ),
+        "robbyant/lingbot-world-fast-diffusers": TinyRepo(
+            {
+                "model_index.json": b"{}",
+                "transformer/diffusion_pytorch_model.safetensors": draw(5_000),
+                "vae/diffusion_pytorch_model.safetensors": draw(5_000),
+                "text_encoder/model.safetensors": draw(5_000),
+                **{f"tokenizer/{name}": data for name, data in tokenizer.items()},
+            }
+        ),
+    }
 
 
 @contextmanager
@@ -242,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             if fault.hold is not None:
                 fault.hold.wait(30)
-            time.sleep(0.01)  # what was sent arrives before the end does
+            sleep(0.01)  # what was sent arrives before the end does
             self.close_connection = True
             return
         self.wfile.write(body)

@@ -41,8 +41,10 @@ class Part:
         return f"https://huggingface.co/{self.repo}"
 
     def wants(self, path: str) -> bool:
-        """Whether a file of the repository belongs to this part."""
+        """Whether a file of the repository belongs to this part; what would leave the folder never does."""
         folders = path.split("/")
+        if "\\" in path or not {"", ".", ".."}.isdisjoint(folders):
+            return False
         for pattern in self.patterns:
             words = pattern.split("/")
             if len(words) == len(folders) and all(map(fnmatchcase, folders, words)):

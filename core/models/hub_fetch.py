@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from queue import Empty, Queue
 from typing import BinaryIO, Final, cast
 
 from core.errors import ModelFilesError, WorldKVError
@@ -17,15 +19,15 @@ from core.models.hub_files import RemoteFile
 from core.models.hub_partial import PartialFile, quiet_library, sole_writer
 
 _LOG = logging.getLogger(__name__)
+_NUM_PARALLEL: Final = 4  # connections; one alone seldom fills a fast line
 _TRIES: Final = 5  # of a file without a byte of progress in between
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 30.0
 _TICK_S: Final = 0.2
+_GRACE_S: Final = 2.0
 
 
-def fetch(
-    pull: Pull, *, on_progress: Callable[[int], None] = lambda _: None, num_parallel: int = 4
-) -> tuple[RemoteFile, ...]:
+def fetch(pull: Pull, *, on_progress: Callable[[int], None] = lambda _: None) -> tuple[RemoteFile, ...]:
     """Fetch what is missing.
 
     Whatever stops it, Ctrl-C and power cuts included, the next plan finds what has arrived.
@@ -33,7 +35,6 @@ def fetch(
     Args:
         pull: The plan.
         on_progress: Called now and then, from this thread, with the bytes that are there of all files.
-        num_parallel: Files that are fetched at the same time. Range: 1 or more.
 
     Returns:
         The files that were fetched or linked.
@@ -52,30 +53,40 @@ def fetch(
         except OSError as error:
             raise _explained(pull, todo[0], error) from error
         stack.enter_context(quiet_library())
-        _fetch_all(_Work(pull), todo, on_progress, num_parallel)
+        _fetch_all(_Work(pull), todo, on_progress)
     on_progress(pull.total_bytes)
     return todo
 
 
-def _fetch_all(
-    work: _Work, todo: tuple[RemoteFile, ...], on_progress: Callable[[int], None], num_parallel: int
-) -> None:
+def _fetch_all(work: _Work, todo: tuple[RemoteFile, ...], on_progress: Callable[[int], None]) -> None:
+    """Spread the files over threads, and wait for all or for the first that fails.
+
+    The threads are daemons: one that sits out a long pause of the hub must not keep Ctrl-C waiting.
+    """
     growing: dict[Path, list[RemoteFile]] = {}  # in a cache, files of equal content share one partial file
     for file in todo:
         growing.setdefault(work.place.partial(file), []).append(file)
-    with ThreadPoolExecutor(num_parallel) as pool:
-        pending: set[Future[None]] = {pool.submit(work.fetch, files) for files in growing.values()}
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=_TICK_S, return_when=FIRST_EXCEPTION)
-                on_progress(work.here_bytes)
-                for future in done:
-                    future.result()
-        except BaseException:
-            work.stop.set()
-            for future in pending:
-                future.cancel()
-            raise
+    waiting, outcomes = deque(growing.values()), Queue[Exception | None]()
+    threads = [
+        threading.Thread(target=work.run, args=(waiting, outcomes), daemon=True)
+        for _ in range(min(_NUM_PARALLEL, len(growing)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        num_left = len(growing)
+        while num_left:
+            with suppress(Empty):
+                if error := outcomes.get(timeout=_TICK_S):
+                    raise error
+                num_left -= 1
+            on_progress(work.here_bytes)
+    finally:
+        work.stop.set()
+        give_up = time.monotonic() + _GRACE_S
+        for thread in threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        on_progress(work.here_bytes)
 
 
 class _StoppedError(Exception):
@@ -101,13 +112,20 @@ class _Work:
         self._pull, self.place = pull, pull.place
         self._lock = threading.Lock()
 
-    def fetch(self, files: Iterable[RemoteFile]) -> None:
-        """Bring files to their places, one after the other."""
-        for file in files:
-            self._check_stop()
-            self._fetch_one(file)
+    def run(self, waiting: deque[list[RemoteFile]], outcomes: Queue[Exception | None]) -> None:
+        """Take what waits, until nothing does; tell of each how it went: None, or an error."""
+        while waiting and not self.stop.is_set():
+            with suppress(IndexError):  # another thread was faster
+                files = waiting.popleft()
+                try:
+                    for file in files:
+                        self._fetch(file)
+                except Exception as error:  # noqa: BLE001 - raised in the thread that waits for it
+                    outcomes.put(error)
+                else:
+                    outcomes.put(None)
 
-    def _fetch_one(self, file: RemoteFile) -> None:
+    def _fetch(self, file: RemoteFile) -> None:
         """Bring a file to its place, however often the connection breaks."""
         tries, wait_s = 0, _FIRST_WAIT_S
         while True:

@@ -43,12 +43,15 @@ class PartialFile:
         self._remote, self._on_bytes, self._check_stop = remote, on_bytes, check_stop
         if path.exists():
             for data in blocks(path):
+                check_stop()
                 self._take(data)
         self._file = path.open("ab")
 
     def write(self, data: bytes) -> int:
         """Append."""
+        self._check_stop()
         num_bytes = self._file.write(data)
+        self._file.flush()  # what is counted is there, even if this thread is never heard of again
         self._take(data)
         self._on_bytes(num_bytes)
         return num_bytes
@@ -80,7 +83,6 @@ class PartialFile:
         self._file.close()
 
     def _take(self, data: bytes) -> None:
-        self._check_stop()
         self.checksum.update(data)
         self.size_bytes += len(data)
 
