@@ -109,21 +109,21 @@ class StreamingDecoder:
     @torch.inference_mode()
     def push(
         self, latents: Float[Tensor, "batch channels frames h w"]
-    ) -> UInt8[np.ndarray, "batch frames height width 3"]:
+    ) -> UInt8[np.ndarray, "batch pictures height width 3"]:
         """Video frames of the next latents: one for the first, four for every later one.
 
         Raises:
             InputError: No latents, or of another shape than before.
         """
         levels = self.push_float(latents).mul(127.5).add(127.5).round().to(torch.uint8)
-        frames: UInt8[np.ndarray, "batch frames height width 3"]
+        frames: UInt8[np.ndarray, "batch pictures height width 3"]
         frames = levels.permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
         return frames
 
     @torch.inference_mode()
     def push_float(
         self, latents: Float[Tensor, "batch channels frames h w"]
-    ) -> Float[Tensor, "batch 3 video_frames height width"]:
+    ) -> Float[Tensor, "batch 3 pictures height width"]:
         """The same in -1..1 and float32, on the autoencoder's device.
 
         Raises:
@@ -143,7 +143,7 @@ class StreamingDecoder:
         """Add the share of one tile to the pictures."""
         device, stride = self._vae.device, self._vae.spatial_stride
         rows, cols = tile.rows.pixels(stride), tile.cols.pixels(stride)
-        weights = (tile.rows.weights(stride)[:, None] * tile.cols.weights(stride)).to(device)
+        weights = tile.rows.weights(stride, device)[:, None] * tile.cols.weights(stride, device)
         if self._on_host:
             cache.move(device)
         start = 0

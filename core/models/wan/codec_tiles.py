@@ -40,12 +40,13 @@ class Span:
         """Its pixels, `stride` a cell."""
         return slice(self.start * stride, self.stop * stride)
 
-    def weights(self, stride: int) -> Float[Tensor, "pixels"]:
+    def weights(self, stride: int, device: torch.device) -> Float[Tensor, "pixels"]:
         """Share of each pixel in the blended picture: linear ramps in what is shared, else one."""
-        ramp_in = _ramp(self.blend_before * stride)
-        ramp_out = 1 - _ramp(self.blend_after * stride)
-        between = (self.stop - self.start) * stride - len(ramp_in) - len(ramp_out)
-        return torch.cat((ramp_in, torch.ones(between), ramp_out))
+        weights = torch.ones((self.stop - self.start) * stride, device=device)
+        rise, fall = self.blend_before * stride, self.blend_after * stride
+        weights[:rise] = _ramp(rise, device)
+        weights[len(weights) - fall :] = 1 - _ramp(fall, device)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,6 @@ def _even_spans(total: int, size: int, overlap: int) -> Iterator[Span]:
         )
 
 
-def _ramp(pixels: int) -> Float[Tensor, "pixels"]:
+def _ramp(pixels: int, device: torch.device) -> Float[Tensor, "pixels"]:
     """From nothing to everything, at the pixels' centres."""
-    return (torch.arange(pixels) + 0.5) / pixels if pixels else torch.empty(0)
+    return (torch.arange(pixels, device=device) + 0.5) / max(pixels, 1)

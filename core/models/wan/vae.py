@@ -22,7 +22,7 @@ from core.errors import ModelFilesError
 from core.models.checkpoint.load import read_tensors
 from core.models.wan.vae_cache import FeatureCache
 from core.models.wan.vae_config import VaeConfig
-from core.models.wan.vae_files import VaeFiles, check_vae_files
+from core.models.wan.vae_files import check_vae_files
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def load_vae(path: Path, *, device: torch.device, dtype: torch.dtype = torch.flo
         ModelFilesError: Files are missing, damaged, mis-shaped or of another kind, or diffusers is not there.
     """
     files = check_vae_files(path)
-    network = _network_without_weights(files)
+    network = empty_network(files.config)
     tensors = {
         files.network_key(name): stored.to(device=device, dtype=dtype, copy=True)
         for name, stored in read_tensors(files.weights)
@@ -128,8 +128,12 @@ def load_vae(path: Path, *, device: torch.device, dtype: torch.dtype = torch.flo
     return WanVae.of(files.config, network)
 
 
-def _network_without_weights(files: VaeFiles) -> nn.Module:
-    config = files.config
+def empty_network(config: VaeConfig) -> nn.Module:
+    """The network on the meta device: names and shapes without data.
+
+    Raises:
+        ModelFilesError: diffusers is not installed.
+    """
     network_class = _network_class()
     with torch.device("meta"):
         return network_class(
@@ -146,7 +150,7 @@ def _network_class() -> type[nn.Module]:
     try:
         with _quiet_imports():
             from diffusers import AutoencoderKLWan
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter is how it reports that one of its own failed
         raise ModelFilesError(
             f"the Wan codec needs diffusers: {error}", where="diffusers", hint='pip install "worldkv[wan]"'
         ) from None
