@@ -94,7 +94,7 @@ def find_files(
         InputError: The model has no such files.
         ModelFilesError: There is no transformer; the error says where was looked and what fetches it.
     """
-    downloads = downloads_of(model)
+    downloads = lingbot_downloads(model)
     if checkpoint is not None:
         checkpoint = checkpoint.expanduser()
         _refuse_base_expert(checkpoint)
@@ -142,7 +142,7 @@ def find_companions(
         )
 
 
-def downloads_of(model: str) -> tuple[Download, ...]:
+def lingbot_downloads(model: str) -> tuple[Download, ...]:
     """The ways in which a model can be had.
 
     Raises:
@@ -156,7 +156,7 @@ def downloads_of(model: str) -> tuple[Download, ...]:
 
 
 def _roots(model: str, checkpoint: Path | None, env: Mapping[str, str]) -> tuple[Root, ...]:
-    parts = [part for download in downloads_of(model) for part in download.parts]
+    parts = [part for download in lingbot_downloads(model) for part in download.parts]
     repos, homes = dict.fromkeys(part.repo for part in parts), dict.fromkeys(part.home for part in parts)
     if checkpoint is not None:
         return flag_roots(checkpoint, homes)
