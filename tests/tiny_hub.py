@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import json
 import random
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep  # by name: tests replace that of the module
@@ -33,10 +35,12 @@ def hub_environment(monkeypatch: pytest.MonkeyPatch, hub: TinyHub, folder: Path)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "hf" / "token"))
 
 
+@lru_cache
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@lru_cache
 def git_blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
@@ -189,8 +193,7 @@ def lingbot_repos() -> dict[str, TinyRepo]:
 def tiny_hub(repos: Mapping[str, TinyRepo]) -> Iterator[TinyHub]:
     """Serve repositories while the block runs."""
     hub = TinyHub(dict(repos))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -203,6 +206,15 @@ def tiny_hub(repos: Mapping[str, TinyRepo]) -> Iterator[TinyHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, as an interrupted one does, is nothing to report."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
