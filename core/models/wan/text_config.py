@@ -90,9 +90,9 @@ def text_bytes(config: TextConfig = UMT5_XXL, *, element_bytes: int = 2, max_tok
         element_bytes: Of one weight (2 for bfloat16, 4 for float32).
         max_tokens: Length to which a prompt is padded.
     """
-    # At the peak a layer holds the position bias and the scores, the scores in float32 and their softmax (which
-    # transformers does from 5 on without), and beside them the residual stream with queries, keys and values,
-    # or three activations of the feed-forward layer.
+    # At the peak a layer holds the position bias and the scores, once more the scores and their softmax (in
+    # float32 before transformers 5), and beside them the residual stream with queries, keys and values, or
+    # three activations of the feed-forward layer.
     scores = config.num_heads * max_tokens**2
     hidden = 3 * max_tokens * config.ffn_dim
     stream = 6 * max_tokens * max(config.dim, config.num_heads * config.head_dim)
