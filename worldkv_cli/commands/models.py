@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from worldkv_cli.commands import models_pull
+from worldkv_cli.commands import models_check, models_pull
 from worldkv_cli.console import guard, human_bytes, print_json
 
 if TYPE_CHECKING:
@@ -100,3 +100,4 @@ def files_of(entry: ModelEntry) -> Files:
 
 
 models_pull.register(app)
+models_check.register(app)
