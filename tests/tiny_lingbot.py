@@ -13,16 +13,12 @@ from typing import Any, Literal
 from zlib import crc32
 
 import torch
-from safetensors.torch import save_file
 
 from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork
-from core.models.wan.vae_config import VaeConfig
-from core.models.wan.vae_keys import diffusers_key
-from core.models.wan.vae_layout import tensor_shapes
-from tests import tiny_text
+from tests import tiny_text, tiny_vae
 from tests.core.models.checkpoint.writing import write_shards
-from tests.golden_lingbot import MANIFEST, network
+from tests.golden_lingbot import network
 
 Layout = Literal["raw", "diffusers", "v2"]
 
@@ -34,7 +30,6 @@ GOLDEN: WanConfig = network().config
 """Width 128 in 4 heads of 32, which shapes alone do not tell."""
 
 TINY = replace(GOLDEN, text_dim=tiny_text.TINY.dim, text_tokens=16)
-TINY_VAE = VaeConfig(base_dim=MANIFEST["config"]["tiny_vae"]["dim"])
 
 
 def write_checkpoint(
@@ -66,38 +61,17 @@ def write_checkpoint(
         (target / "config.json").write_text(json.dumps(told if recorded is None else recorded))
         stem = "diffusion_pytorch_model" if layout == "diffusers" else "model"
         write_shards(target, tensors or random_tensors(config), num_shards=num_shards, stem=stem)
-    other = "diffusers" if layout == "diffusers" else "raw"
+    other: Literal["raw", "diffusers"] = "diffusers" if layout == "diffusers" else "raw"
     if "vae" in parts:
-        write_vae(folder, other)
+        if other == "raw":
+            tiny_vae.write_vae(folder / VAE)
+        else:
+            tiny_vae.write_vae(folder / "vae", "diffusers")
     if "text_encoder" in parts:
         tiny_text.write_text_encoder(folder, layout=other)
     if "tokenizer" in parts:
         tiny_text.write_tokenizer(folder, layout=other)
     return folder
-
-
-def write_vae(
-    folder: Path, layout: Literal["raw", "diffusers"] = "raw", config: VaeConfig = TINY_VAE
-) -> Path:
-    """Write a random codec under a model's folder."""
-    tensors = {name: _random(name, shape) for name, shape in tensor_shapes(config).items()}
-    if layout == "raw":
-        torch.save(tensors, folder / VAE)
-        return folder / VAE
-    target = folder / "vae"
-    target.mkdir()
-    settings = {
-        "_class_name": "AutoencoderKLWan",
-        "base_dim": config.base_dim,
-        "z_dim": config.z_dim,
-        "dim_mult": config.dim_mult,
-        "num_res_blocks": config.num_res_blocks,
-        "temperal_downsample": config.temporal_downsample,
-    }
-    (target / "config.json").write_text(json.dumps(settings))
-    renamed = {diffusers_key(n, num_res_blocks=config.num_res_blocks): t for n, t in tensors.items()}
-    save_file(renamed, target / "diffusion_pytorch_model.safetensors")
-    return target
 
 
 def random_tensors(config: WanConfig) -> dict[str, torch.Tensor]:
@@ -109,7 +83,7 @@ def random_tensors(config: WanConfig) -> dict[str, torch.Tensor]:
 
 def _random(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     values = torch.randn(shape, generator=torch.Generator().manual_seed(crc32(name.encode())))
-    if name.endswith(("norm_q.weight", "norm_k.weight", "norm3.weight", "gamma")):
+    if name.endswith(("norm_q.weight", "norm_k.weight", "norm3.weight")):
         return 1 + 0.1 * values
     if name.endswith("bias") or "modulation" in name:
         return 0.1 * values
