@@ -74,7 +74,7 @@ def network() -> WanNetwork:
     with torch.device("meta"):
         names = WanNetwork(net.config).state_dict()
     net.load_state_dict({name: frozen(name) for name in names})
-    return net.eval()
+    return net.eval().requires_grad_(requires_grad=False)
 
 
 def camera_channels(c2w: torch.Tensor) -> torch.Tensor:
@@ -149,7 +149,7 @@ def plan_of(run: dict, viewpoints: Viewpoints):
         layout=layout,
         strategy=strategy("pose")(num_chunks=chunks) if chunks else None,
         pruning=pruning,
-        reinsert_all=bool(chunks and run["rope_correction"]),
+        reinsert_all=run["rope_correction"],
     )
 
 
