@@ -124,9 +124,7 @@ class NaiveRelease:
         sink = run["sink_frames"]
         if self.retrieved[self.chunk]:
             parts = [self._chunk(layer, place) for place in range(len(self.retrieved[self.chunk]))]
-            taken = sum(len(keys) for keys, _ in parts)
             rest = self._last(self._frames(layer, range(sink, end)), self._recent_keys())
-            assert taken
             return _joined([self._frames(layer, range(sink)), *parts, rest])
         tail = 6 if run["mode"] == "sink_recent" else run["retrieval_frames"] + 6
         return self._frames(layer, [f for f in range(end) if f < sink or f >= end - tail])
@@ -137,7 +135,8 @@ class NaiveRelease:
         if run["reference_commit"] != "2c9bcbb":
             return 6 * N
         in_bank = sum(len(self.kept.get((0, i), range(3 * N))) for i in self.retrieved[self.chunk])
-        return (run["sink_frames"] + run["retrieval_frames"] + 6 - run["sink_frames"]) * N - in_bank
+        finished = 3 * (self.chunk + 1) - run["sink_frames"]
+        return min((run["retrieval_frames"] + 6) * N - in_bank, finished * N)
 
     def _chunk(self, layer: int, place: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a retrieved chunk, by its place in the list."""

@@ -156,6 +156,8 @@ class WindowLayout:
     @cached_property
     def region_tokens(self) -> int:
         """Token slots of the region of retrieved and carried tokens."""
+        if self.release_fill:
+            return max(self.retrieve_tokens, self.opening_frames * self.tokens_per_frame)
         carried = max(len(self.carried_tokens(chunk)) for chunk in range(self.num_chunks))
         return max(self.retrieve_tokens, carried)
 
