@@ -1,0 +1,181 @@
+"""What weights take and where they go, for the 14B network too: no weights needed."""
+
+import dataclasses
+import importlib.util
+
+import pytest
+import torch
+
+from core.errors import BudgetError, InputError
+from core.models.mini.config import MiniConfig
+from core.models.wan.block import WanBlock
+from core.models.wan.config import WanConfig
+from core.models.wan.weights_choice import Room, choose_weights
+from core.models.wan.weights_layout import ALIGN_BYTES, block_layout, block_shapes
+from core.models.wan.weights_placement import WeightPlacement, placement_bytes, weight_placements
+from tests.tiny_networks import TINY
+
+GIB = 1 << 30
+BF16 = torch.bfloat16
+LINGBOT = WanConfig(
+    dim=5120,
+    ffn_dim=13824,
+    num_heads=40,
+    num_layers=40,
+    in_channels=36,
+    out_channels=16,
+    text_dim=4096,
+    camera_features=1536,
+    camera_injection="after_attention",
+)
+WHOLE = 37_088_665_728  # bytes of LingBot in bfloat16
+needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        MiniConfig().network,
+        dataclasses.replace(TINY, text_dim=0),
+        dataclasses.replace(TINY, camera_features=0, camera_injection="none"),
+    ],
+)
+def test_shapes_are_those_of_a_block(config):
+    block = WanBlock(config, 0).state_dict()
+    assert block_shapes(config) == {name: tuple(tensor.shape) for name, tensor in block.items()}
+
+
+def test_tensors_of_a_packed_block_are_aligned_and_apart():
+    layout = block_layout(LINGBOT, BF16, None)
+    end = 0
+    for parts in layout.parts.values():
+        for part in parts:
+            assert part.start_bytes % ALIGN_BYTES == 0
+            assert part.start_bytes >= end
+            end = part.start_bytes + part.num_bytes
+    assert end <= layout.packed_bytes < layout.tensor_bytes + ALIGN_BYTES * len(layout.parts)
+
+
+@pytest.mark.parametrize(
+    ("resident", "streamed"),
+    [
+        (None, ()),
+        (8, ()),
+        (7, (7,)),
+        (6, (3, 7)),
+        (4, (1, 3, 5, 7)),
+        (3, (1, 3, 4, 6, 7)),
+        (0, tuple(range(8))),
+    ],
+)
+def test_streamed_blocks_are_spread(resident, streamed):
+    assert WeightPlacement(resident_blocks=resident).streamed_layers(8) == streamed
+
+
+def test_impossible_placements_are_refused():
+    with pytest.raises(InputError, match="at least one slot"):
+        WeightPlacement(slots=0)
+    with pytest.raises(InputError, match="9 blocks cannot stay"):
+        WeightPlacement(resident_blocks=9).streamed_layers(8)
+
+
+def test_bytes_of_lingbot():
+    whole = placement_bytes(LINGBOT, BF16, WeightPlacement())
+    assert whole == (WHOLE, 0, 0, 0)
+    packed = block_layout(LINGBOT, BF16, None).packed_bytes
+    streamed = placement_bytes(LINGBOT, BF16, WeightPlacement(resident_blocks=0))
+    assert streamed.host == streamed.streamed == 40 * packed
+    assert streamed.device == WHOLE - 40 * block_layout(LINGBOT, BF16, None).tensor_bytes + 2 * packed
+    assert streamed.device < 2.5 * GIB
+    all_in_slots = placement_bytes(LINGBOT, BF16, WeightPlacement(resident_blocks=38))
+    assert all_in_slots.streamed == 0
+
+
+def test_placements_shrink():
+    """From the fastest to the smallest, and each really smaller than the one before."""
+    takes = [placement_bytes(LINGBOT, BF16, each).device for each in weight_placements(LINGBOT)]
+    assert len(takes) == 39
+    assert takes == sorted(takes, reverse=True)
+    assert len(set(takes)) == len(takes)
+
+
+@pytest.mark.parametrize(
+    ("device_gib", "other_gib", "resident"),
+    [
+        (72, 10, None),
+        (72, 20, None),
+        (72, 37.4, None),
+        (72, 37.5, 37),
+        (40, 10, 32),
+        (40, 20, 20),
+        (24, 10, 13),
+        (24, 20, 2),
+        (16, 10, 4),
+        (16, 13.5, 0),
+    ],
+)
+def test_lingbot_as_large_as_the_budget_allows(device_gib, other_gib, resident):
+    room = Room(device=device_gib * GIB, host=64 * GIB, other_device=int(other_gib * GIB))
+    chosen = choose_weights(LINGBOT, BF16, room)
+    assert chosen.placement == WeightPlacement(resident_blocks=resident)
+    used = chosen.takes.device + room.other_device
+    assert used <= room.device
+    if resident is not None:  # one more block would not fit
+        assert used + block_layout(LINGBOT, BF16, None).tensor_bytes > room.device
+
+
+def test_reasons_are_in_words(caplog):
+    with caplog.at_level("INFO"):
+        room = Room(device=24 * GIB, other_device=10 * GIB)
+        chosen = choose_weights(LINGBOT, BF16, room)
+    assert chosen.reason == (
+        "unquantised, 13 of 40 blocks on the device, 27 streamed (13.3 GiB, and 22.9 GiB are copied in every "
+        "pass): all 34.5 GiB do not fit beside 10.0 GiB in 24.0 GiB"
+    )
+    assert chosen.reason in caplog.text
+    assert choose_weights(LINGBOT, BF16, Room()).reason == "unquantised, on the device (34.5 GiB): they fit"
+    asked = choose_weights(LINGBOT, BF16, Room(), request="streamed").reason
+    assert asked == (
+        "unquantised, 37 of 40 blocks on the device, 3 streamed (33.7 GiB, and 2.5 GiB are copied in every "
+        "pass): as asked for"
+    )
+
+
+def test_a_budget_without_a_way_out():
+    with pytest.raises(BudgetError) as caught:
+        choose_weights(LINGBOT, BF16, Room(device=16 * GIB, other_device=20 * GIB))
+    assert caught.value.problem == (
+        "the weights take at least 2.2 GiB of device memory beside 20.0 GiB of other things, "
+        "6.2 GiB more than the budget of 16.0 GiB"
+    )
+    assert caught.value.where == "--vram-budget"
+    assert caught.value.hint == "--vram-budget 22.3GiB"
+    assert choose_weights(LINGBOT, BF16, Room(device=int(22.3 * GIB), other_device=20 * GIB))
+
+
+@needs_torchao
+def test_ways_out_of_a_budget():
+    room = Room(device=24 * GIB, host=16 * GIB, other_device=2 * GIB)
+    with pytest.raises(BudgetError) as caught:
+        choose_weights(LINGBOT, BF16, dataclasses.replace(room, host=GIB))
+    assert caught.value.where == "--ram-budget"
+    assert caught.value.hint.startswith("--weights int8; --ram-budget ")
+    assert choose_weights(LINGBOT, BF16, room, request="int8").placement == WeightPlacement(
+        quantisation="int8"
+    )
+    with pytest.raises(BudgetError) as caught:
+        choose_weights(LINGBOT, BF16, room, request="resident")
+    assert caught.value.hint == "--weights streamed; --weights int8; --vram-budget 36.6GiB"
+
+
+@needs_torchao
+def test_quantised_weights_that_do_not_fit_are_streamed():
+    chosen = choose_weights(LINGBOT, BF16, Room(device=16 * GIB, other_device=6 * GIB), request="int8")
+    assert chosen.placement.quantisation == "int8"
+    assert 15 < (chosen.placement.resident_blocks or 0) < 25
+
+
+@pytest.mark.parametrize("request_", ["auto", "streamed", "resident"])
+def test_quantised_only_if_asked_for(request_):
+    assert all(each.quantisation is None for each in weight_placements(LINGBOT, request_))
