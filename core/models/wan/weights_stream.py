@@ -21,12 +21,14 @@ from core.models.wan.block import WanBlock
 from core.models.wan.config import WanConfig
 from core.models.wan.weights_layout import BlockLayout, set_parameter
 
+PORTABLE = 1  # cudaHostRegisterPortable: pinned for every device, not only for the current one
+
 
 class HostBlock:
     """Host memory of one packed block, pinned if it is for a CUDA device.
 
     The memory is registered with CUDA instead of taken from torch's pinned allocator, which rounds sizes
-    up to a power of two: a seventh more for a block of the 14B network.
+    up to a power of two: a sixth more for a block of the 14B network.
 
     Raises:
         WorldKVError: The system refuses to pin that much.
@@ -224,7 +226,7 @@ def _fixed(done: str) -> WorldKVError:
 
 
 def _pin(memory: Tensor) -> None:
-    error = int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
+    error = int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, PORTABLE))
     if error:
         raise WorldKVError(
             f"the system refuses to pin {memory.nbytes / 2**20:.0f} MiB of host memory (CUDA error {error})",

@@ -85,14 +85,14 @@ def test_only_linear_layers_of_blocks_are_quantised(quantisation):
 @needs_torchao
 @pytest.mark.parametrize("quantisation", QUANTISATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_scratch_memory_is_what_was_predicted(quantisation, dtype):
+def test_scratch_memory_is_no_more_than_predicted(quantisation, dtype):
     rows, cols, tokens = 512, 384, 2
     weight = quantise(torch.randn(rows, cols, dtype=dtype), quantisation)
     x, bias = torch.randn(1, tokens, cols, dtype=dtype), torch.zeros(rows, dtype=dtype)
     with torch.inference_mode(), LiveBytes() as live:
         F.linear(x, weight, bias)
     predicted = scratch_bytes_per_weight(quantisation, dtype) * rows * cols
-    assert predicted <= live.peak < 1.1 * predicted
+    assert 0 < live.peak < 1.1 * predicted  # and the small output; older versions of torchao take less
 
 
 @needs_torchao
