@@ -115,15 +115,17 @@ class SlowMemory:
         parts = []
         for place, selection in enumerate(self.step.selections):
             keys, values = self.past[selection.chunk][layer]
-            kept = selection.tokens
-            if kept is None:
-                kept = kept_tokens(self.plan.pruning, self.views, selection.chunk)
-            if kept is None:
-                kept = self._kept_by_key(keys, selection.chunk)
+            pruning, kept = self.plan.pruning, selection.tokens
+            shift = self._new_start(place) - 3 * selection.chunk
+            if kept is None and pruning.needs_keys:
+                on_use = pruning.when == "use"
+                anchor = place % 3 if pruning.rotate_anchor else 0
+                kept = self._kept_by_key(keys, selection.chunk, shift=shift if on_use else 0, anchor=anchor)
+            elif kept is None:
+                kept = kept_tokens(pruning, self.views, selection.chunk)
             kept = torch.as_tensor(kept).expand(len(keys), -1)
             picks = kept[..., None, None].expand(-1, -1, *keys.shape[2:])
             ids = kept + selection.chunk * self.views.tokens_per_chunk
-            shift = self._new_start(place) - 3 * selection.chunk
             parts.append(self._part(keys.gather(1, picks), values.gather(1, picks), ids, shift))
         return parts
 
@@ -141,23 +143,23 @@ class SlowMemory:
             return recent_start - 3 * (places - rank * places // count)
         return recent_start - 3 * (count - rank)
 
-    def _kept_by_key(self, keys: torch.Tensor, chunk: int) -> np.ndarray:
+    def _kept_by_key(self, keys: torch.Tensor, chunk: int, *, shift: int, anchor: int) -> np.ndarray:
         """The paper's rule, rollout by rollout: least like the mean key of the anchor frame."""
         tokens, pruning = self.views.tokens_per_frame, self.plan.pruning
         ids = torch.arange(3 * tokens) + 3 * chunk * tokens
-        at = [t.expand(len(keys), -1) for t in (ids // tokens, ids % tokens)]
+        at = [t.expand(len(keys), -1) for t in (ids // tokens + shift, ids % tokens)]
         turned = rotate(keys, *at, self.views.grid[1]).flatten(2).numpy()
         keep = int(np.ceil(pruning.keep_ratio * tokens))
         kept = []
         for one in turned:
-            centre = one[:tokens].mean(0)
+            centre = one[anchor * tokens : (anchor + 1) * tokens].mean(0)
             likeness = one @ centre / np.linalg.norm(one, axis=1) / np.linalg.norm(centre)
-            order = [int(i) for i in np.argsort(likeness, kind="stable") if i >= tokens]
+            order = [int(i) for i in np.argsort(likeness, kind="stable") if i // tokens != anchor]
             if pruning.pooled:
                 chosen = order[: 2 * keep]
             else:
-                chosen = [i for f in (1, 2) for i in [i for i in order if i // tokens == f][:keep]]
-            kept.append(sorted([*range(tokens), *chosen]))
+                chosen = [i for f in range(3) for i in [i for i in order if i // tokens == f][:keep]]
+            kept.append(sorted([*range(anchor * tokens, (anchor + 1) * tokens), *chosen]))
         return np.array(kept)
 
 

@@ -54,6 +54,23 @@ PRUNED = {
         ("stride", 0.5, False),
     )
 }
+ON_USE = {
+    name: {
+        "strategy": chooser,
+        "chunks": 2,
+        "sink": 3,
+        "recent": 3,
+        "pruning": Pruning(rule="key", keep_ratio=ratio, when="use", rotate_anchor=rotate),
+        "positions": positions,
+    }
+    for name, chooser, ratio, rotate, positions in (
+        ("use-0.25", POSE, 0.25, False, PositionMode.ABSOLUTE),
+        ("use-0.5-coverage", COVERAGE, 0.5, False, PositionMode.ABSOLUTE),
+        ("use-0.25-rotate", POSE, 0.25, True, PositionMode.ABSOLUTE),
+        ("use-0.5-contiguous", POSE, 0.5, False, PositionMode.CONTIGUOUS),
+        ("use-0.25-rotate-listed", POSE, 0.25, True, PositionMode.LISTED),
+    )
+}
 POSITIONS = {
     f"{name}-{positions}": {**RETRIEVAL.get(name, PRUNED.get(name)), "positions": positions}
     for name, positions in (
@@ -68,7 +85,7 @@ POSITIONS = {
         ("key-0.25", PositionMode.LISTED),
     )
 }
-CASES = NATIVE | RETRIEVAL | PRUNED | POSITIONS
+CASES = NATIVE | RETRIEVAL | PRUNED | ON_USE | POSITIONS
 
 
 def both(settings, *, num_chunks=CHUNKS, batch=1, shuffle=None):
@@ -96,7 +113,10 @@ def test_rollout_equals_the_slow_path(name):
         assert plan.retrieved_tokens > 0, "the case retrieves nothing, so it proves nothing"
 
 
-@pytest.mark.parametrize("name", ["full", "sink-2-4", "pose", "rays-slot", "key-0.25", "key-0.5-pooled"])
+@pytest.mark.parametrize(
+    "name",
+    ["full", "sink-2-4", "pose", "rays-slot", "key-0.25", "key-0.5-pooled", "use-0.25", "use-0.25-rotate"],
+)
 def test_rollouts_side_by_side_equal_the_slow_path(name):
     ours, expected, _, _ = both(CASES[name], num_chunks=8, batch=3)
     assert_same(ours, expected)
@@ -112,6 +132,23 @@ def test_rollouts_shorter_than_the_window(name, num_chunks):
     plan = make_plan(views, **CASES[name])
     assert plan.layout.native_frames == 3 * num_chunks
     assert_same(run(views, plan, new_memory(plan)), slow_run(views, SlowMemory(plan, views)))
+
+
+@pytest.mark.parametrize("num_chunks", range(3, 10))
+@pytest.mark.parametrize(
+    "name",
+    ["full", "sliding-6", "sink-2-4", "pose", "pose-release-gap", "rays", "coverage", "key-0.25", "use-0.25"],
+)
+def test_short_rollouts(name, num_chunks):
+    """Recent is never shorter because the video is."""
+    ours, expected, plan, slow = both(CASES[name], num_chunks=num_chunks)
+    assert_same(ours, expected)
+    assert [plan.visible_tokens(step) for step in plan.steps] == slow.seen
+    layout = plan.layout
+    for step in plan.steps:
+        finished = range(3 * step.chunk)
+        newest = set(finished if layout.mode == "full" else finished[-layout.recent_frames :])
+        assert newest <= {*layout.sink(step.chunk), *layout.recent(step.chunk)}
 
 
 @pytest.mark.parametrize("name", ["sink-2-4", "pose", "rays-listed"])

@@ -28,6 +28,12 @@ CASES = {
     "sink": {"mode": "sink", "sink": 2, "recent": 4},
     "pose": {**POSE, "sink": 1, "recent": 4},
     "pose-key": {**POSE, "sink": 3, "recent": 3, "pruning": Pruning(rule="key", keep_ratio=0.25)},
+    "pose-on-use": {
+        **POSE,
+        "sink": 3,
+        "recent": 3,
+        "pruning": Pruning(rule="key", keep_ratio=0.25, when="use"),
+    },
     "pose-release-gap": {**POSE, "sink": 3, "recent": 3, "release_gap": True},
     "rays": {**RAYS, "sink": 3, "recent": 3},
     "rays-slot": {**RAYS, "sink": 3, "recent": 3, "positions": PositionMode.SLOT},
@@ -68,14 +74,14 @@ def test_a_snapshot_holds_every_tensor():
     assert memory.bank.keys.nbytes + memory.bank.values.nbytes == plan.bank_bytes
 
 
-@pytest.mark.parametrize("name", ["pose", "pose-key", "rays", "rays-slot"])
+@pytest.mark.parametrize("name", ["pose", "pose-key", "pose-on-use", "rays", "rays-slot"])
 def test_host_tier_gives_the_same_bits(name):
     plan = make_plan(VIEWS, **CASES[name])
     device = run(VIEWS, plan, memory_of(name, plan))
     assert equal(run(VIEWS, plan, memory_of(name, plan, tier="host")), device)
 
 
-@pytest.mark.parametrize("name", ["pose", "rays"])
+@pytest.mark.parametrize("name", ["pose", "pose-on-use", "rays"])
 def test_keep_all_gives_the_same_bits(name):
     plan = make_plan(VIEWS, **CASES[name])
     everything = make_plan(VIEWS, **CASES[name], keep_all=True)
@@ -111,7 +117,7 @@ def test_keep_all_keeps_every_raw_key():
             assert tokens.ids[0].tolist() == list(range(first, first + VIEWS.tokens_per_chunk))
 
 
-@pytest.mark.parametrize("name", ["pose", "pose-key", "rays"])
+@pytest.mark.parametrize("name", ["pose", "pose-key", "pose-on-use", "rays"])
 def test_what_is_never_asked_for_again_is_not_stored(name):
     """The pool is as large as the plan's peak, and only what is live is ever read."""
     plan = make_plan(VIEWS, **CASES[name])
@@ -199,7 +205,7 @@ def test_moving_positions_need_a_plan_that_writes_anew():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", ["full", "pose", "pose-key", "rays"])
+@pytest.mark.parametrize("name", ["full", "pose", "pose-key", "pose-on-use", "rays"])
 def test_gpu_agrees_and_so_do_its_tiers(name):
     plan = make_plan(VIEWS, **CASES[name])
     gpu = torch.device("cuda")

@@ -105,6 +105,26 @@ def test_stride_is_even():
     assert kept[TOKENS:].tolist() == [14, 18, 22, 26, 30, 34]
 
 
+def test_on_use_the_bank_holds_whole_chunks():
+    pruning = Pruning(rule="key", keep_ratio=0.5, when="use")
+    np.testing.assert_array_equal(kept_tokens(pruning, spin(2), 1), np.arange(36))
+    assert (pruning.needs_keys, pruning.keys_on_store, pruning.keys_on_use) == (True, False, True)
+    assert pruning.kept_per_chunk(TOKENS, 3) == 24
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"rule": "view", "when": "use"}, "pruning on use is by keys and per frame"),
+        ({"rule": "key", "when": "use", "pooled": True}, "pruning on use is by keys and per frame"),
+        ({"rule": "key", "rotate_anchor": True}, "known on use only"),
+    ],
+)
+def test_impossible_times_of_pruning_are_refused(settings, problem):
+    with pytest.raises(InputError, match=problem):
+        Pruning(keep_ratio=0.5, **settings)
+
+
 @pytest.mark.parametrize("keep_ratio", [0.0, -0.5, 1.01, float("nan")])
 def test_impossible_keep_ratios_are_refused(keep_ratio):
     with pytest.raises(InputError, match=r"keep_ratio must lie in \(0, 1\]") as error:
