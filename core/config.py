@@ -10,9 +10,9 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from core.errors import InputError
@@ -22,6 +22,9 @@ from trajectories.errors import YamlError, nearest
 ENV_PREFIX = "WORLDKV_"
 CONFIG_ENV = "WORLDKV_CONFIG"
 """Names a settings file, like `--config`."""
+
+CHECKPOINTS_ENV = "WORLDKV_CHECKPOINTS"
+"""Folders in which checkpoints are looked for; no setting of a run."""
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -42,6 +45,24 @@ class GenerateConfig(BaseModel):
     fit: Literal["cut", "pad"] = Field(default="cut", description="How frames come to fill whole chunks.")
     image: Path | None = Field(default=None, description="First frame; None: the model's own.")
     prompt: str | None = Field(default=None, description="Text, for models that take it.")
+    checkpoint: Path | None = Field(
+        default=None, description="Folder of the model's files; None: wherever they are found."
+    )
+    size: str | None = Field(
+        default=None, description="Width x height of the video; None: near 832x480, of the image's shape."
+    )
+    chunk_frames: int | None = Field(
+        default=None, gt=0, description="Latent frames denoised together, where a model knows several."
+    )
+    translation_scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="Trajectory units that the model takes as 1; None: the longest step of the trajectory.",
+    )
+    conditioning: Literal["exact", "release"] = Field(
+        default="exact",
+        description="Cameras and size as they should be, or as the reference release makes them.",
+    )
     prefix: Annotated[int | Path | None, BeforeValidator(_chunks_or_file)] = Field(
         default=None, description="What is given before the rollout: chunks of a true walk, or a video file."
     )
@@ -52,6 +73,9 @@ class GenerateConfig(BaseModel):
     )
 
     # What is remembered
+    memory_preset: Literal["worldkv-release", "worldkv-paper"] | None = Field(
+        default=None, description="Memory settings of the reference release or of its paper."
+    )
     memory: Literal["full", "sliding", "sink", "worldkv"] = Field(
         default="worldkv", description="What a chunk may look back at."
     )
@@ -59,7 +83,9 @@ class GenerateConfig(BaseModel):
     recent: int | None = Field(default=None, ge=0, description="Newest latent frames that stay.")
     retrieve: float | None = Field(default=None, gt=0, description="Retrieved tokens, in chunks' worth.")
     retrieve_tokens: int | None = Field(default=None, gt=0, description="The same in tokens.")
-    strategy: Literal["pose", "coverage", "rays"] = Field(default="rays", description="What is retrieved.")
+    strategy: Literal["pose", "coverage", "rays"] | None = Field(
+        default=None, description="What is retrieved; None: what the model does best with."
+    )
     gate: float | None = Field(
         default=None,
         ge=0,
@@ -73,8 +99,25 @@ class GenerateConfig(BaseModel):
     )
     keep_ratio: float = Field(default=1.0, gt=0, le=1, description="Share of the non-anchor tokens kept.")
     pooled: bool = Field(default=False, description="One keep budget a chunk instead of one a frame.")
-    bank: Literal["device", "host"] = Field(default="device", description="Where stored tokens are kept.")
+    bank: Literal["device", "host"] | None = Field(
+        default=None, description="Where stored tokens are kept; None: on the device if the budget allows."
+    )
     keep_all: bool = Field(default=False, description="Store every chunk, also what no later chunk needs.")
+
+    # What it may take
+    vram_budget: ByteSize | None = Field(
+        default=None, gt=0, description="Memory of the device that the run may take, such as 40GiB."
+    )
+    ram_budget: ByteSize | None = Field(
+        default=None, gt=0, description="Memory of the host that the run may take, such as 64GiB."
+    )
+    weights: Literal["auto", "resident", "streamed", "int8", "fp8"] = Field(
+        default="auto",
+        description="On the device, streamed from the host, or quantised; auto: as the budget allows.",
+    )
+    decode_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Precision in which latents become pictures."
+    )
 
     # Where it runs and what comes out
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device.")
@@ -164,7 +207,7 @@ def _check_together(config: GenerateConfig, sources: Mapping[str, str]) -> None:
 def _read_env(env: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     found = {}
     for name, value in env.items():
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_ENV or not value:
+        if not name.startswith(ENV_PREFIX) or name in (CONFIG_ENV, CHECKPOINTS_ENV) or not value:
             continue
         key = name.removeprefix(ENV_PREFIX).lower()
         if key not in KEYS:
@@ -224,7 +267,8 @@ def _wrong_value(error: ErrorDetails, sources: Mapping[str, str]) -> InputError:
 
 def _choices(key: str) -> tuple[str, ...]:
     annotation = GenerateConfig.model_fields[key].annotation
-    return () if isinstance(annotation, types.UnionType) else get_args(annotation)
+    kinds = (annotation, *get_args(annotation))  # a choice may be optional
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
 
 def _expected(key: str, error: ErrorDetails) -> str:
@@ -239,6 +283,7 @@ def _expected(key: str, error: ErrorDetails) -> str:
     if kind == "finite_number":
         return "be a finite number"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+    words[ByteSize] = "a size such as 40GiB"
     members = get_args(annotation) or (annotation,)
     return "be " + " or ".join(words[member] for member in members if member in words)
 

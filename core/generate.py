@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.config import GenerateConfig, Resolved
 from core.errors import InputError, OutputError, WorldKVError
-from core.hardware import device_info, pick_device, pick_dtype
+from core.hardware import budgets, device_info, pick_device, pick_dtype
 from core.interrupt import StopRequest, stop_on_signal
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
@@ -27,9 +27,10 @@ from core.memory.positions import PositionMode
 from core.memory.world_memory import WorldMemory
 from core.memory_settings import memory_settings
 from core.models.registry import model_entry
-from core.models.session import LoadedModel, Session
+from core.models.session import LoadedModel, OnLoad, Session
 from core.noise import seeded_noise
 from core.outputs import RUN_FILES, RunFolder
+from core.placement import Placement, choose_placement
 from core.records import RecordMaker
 from core.revisits import RevisitWatch
 from core.rollout import rollout
@@ -51,6 +52,7 @@ class Job:
         resolved: Settings and where they came from.
         session: Model and trajectory, without weights.
         plan: What the memory does at every chunk.
+        placement: Where memory lies, and what it is predicted to take.
         device: Where it will run.
         dtype: Of weights, keys and values.
         inputs: Hashes of the files that went in.
@@ -60,6 +62,7 @@ class Job:
     resolved: Resolved
     session: Session
     plan: MemoryPlan
+    placement: Placement
     device: torch.device
     dtype: torch.dtype
     inputs: Mapping[str, InputFile]
@@ -75,8 +78,14 @@ class Job:
         """Chunks of the rollout."""
         return len(self.plan.steps)
 
-    def run(self, on_chunk: OnChunk = lambda _: None) -> tuple[RunSummary, Path]:
+    def run(
+        self, on_chunk: OnChunk = lambda _: None, on_load: OnLoad = lambda *_: None
+    ) -> tuple[RunSummary, Path]:
         """Generate the video.
+
+        Args:
+            on_chunk: Told of every finished chunk.
+            on_load: Told while weights load.
 
         Returns:
             What run.json holds except the chunk records, and the run folder. Status "interrupted" if somebody
@@ -88,7 +97,7 @@ class Job:
         name = self.session.trajectory.name
         with RunFolder.create(self.config.out, name, overwrite=self.config.overwrite) as folder:
             write_check(folder.video)
-            return _Run(self, folder, on_chunk).execute(), folder.path
+            return _Run(self, folder, on_chunk, on_load).execute(), folder.path
 
 
 def prepare(resolved: Resolved) -> Job:
@@ -98,6 +107,7 @@ def prepare(resolved: Resolved) -> Job:
         InputError: Settings or input files are wrong.
         TrajectoryError: The trajectory is wrong.
         ModelFilesError: The model's files are missing or not what they should be.
+        BudgetError: The rollout does not fit the memory budget.
         OutputError: There is no ffmpeg.
     """
     config = resolved.config
@@ -116,10 +126,14 @@ def prepare(resolved: Resolved) -> Job:
         keep_all=config.keep_all,
         reinsert_all=PositionMode(config.positions).moves,
     )
+    placement = choose_placement(
+        session.options(plan, dtype), budgets(config, device), plan, ways_out=session.ways_out
+    )
     session.check_files()
     ffmpeg_version(ffmpeg_exe())
     inputs = {name: _checked_input(name, path, config.out) for name, path in session.inputs.items()}
-    return Job(resolved, session, plan, device, dtype, inputs, script.notes + memory.notes)
+    notes = script.notes + session.notes + memory.notes + placement.turns.words
+    return Job(resolved, session, plan, placement, device, dtype, inputs, notes)
 
 
 def _checked_input(name: str, path: Path, out: Path | None) -> InputFile:
@@ -136,8 +150,8 @@ def _checked_input(name: str, path: Path, out: Path | None) -> InputFile:
 class _Run:
     """One execution of a job in its folder."""
 
-    def __init__(self, job: Job, folder: RunFolder, on_chunk: OnChunk) -> None:
-        self.job, self.folder, self.on_chunk = job, folder, on_chunk
+    def __init__(self, job: Job, folder: RunFolder, on_chunk: OnChunk, on_load: OnLoad) -> None:
+        self.job, self.folder, self.on_chunk, self.on_load = job, folder, on_chunk, on_load
         self.scale = job.config.scale or job.session.default_scale
         self.watch = RevisitWatch(job.session.trajectory.c2w)
         self.summary = _summary(job)
@@ -158,14 +172,14 @@ class _Run:
         """Generate the video, up to its end or to a request to stop."""
         job = self.job
         try:
-            model = job.session.load(job.device, job.dtype)
+            model = job.session.load(job.device, job.dtype, job.placement.turns, self._on_load(stop))
             memory = WorldMemory(
                 job.plan,
                 positions=PositionMode(job.config.positions),
                 trained_frames=job.session.trained_frames,
                 device=job.device,
                 dtype=job.dtype,
-                tier=job.config.bank,
+                tier=job.placement.turns.bank,
             )
             width, height = (side * self.scale for side in job.session.frame_size)
             fps = job.session.trajectory.fps
@@ -179,13 +193,23 @@ class _Run:
         unfinished = log.totals.chunks < job.num_chunks
         return self._finished("interrupted" if stop and unfinished else "done", log)
 
+    def _on_load(self, stop: StopRequest) -> OnLoad:
+        """Tell of the loading, which takes minutes for a large model, and let it be stopped."""
+
+        def told(what: str, done_bytes: int, total_bytes: int) -> None:
+            if stop:
+                raise KeyboardInterrupt
+            self.on_load(what, done_bytes, total_bytes)
+
+        return told
+
     def _written_chunks(
         self, model: LoadedModel, memory: WorldMemory, video: Mp4Writer, log: ChunkLog
     ) -> Iterator[ChunkRecord]:
         """Chunks that are in the video and in the log."""
         job = self.job
         engine_bytes = model.parameter_bytes + memory.nbytes
-        maker = RecordMaker(job.plan, engine_bytes, job.device, job.config.bank)
+        maker = RecordMaker(job.plan, engine_bytes, job.device, job.placement.turns.bank)
         for frames, record in self._chunks(model, memory, maker):
             began = time.perf_counter()
             for frame in frames:
@@ -250,7 +274,7 @@ def _summary(job: Job) -> RunSummary:
             "versions": versions(),
             "device": device_info(job.device),
             "dtype": str(job.dtype).removeprefix("torch."),
-            "plan": dict(job.plan.summary()),
+            "plan": {**job.plan.summary(), **job.placement.summary(), **job.session.logged},
         }
     )
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from core.config import GenerateConfig
 from core.errors import InputError
+from core.placement import Budgets
 from core.schemas.run import Device
 
 if sys.platform != "win32":
@@ -44,6 +46,17 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def budgets(config: GenerateConfig, device: torch.device) -> Budgets:
+    """What the run may take: what the user says, else what is free on a GPU, else anything."""
+    host = None if config.ram_budget is None else int(config.ram_budget)
+    if config.vram_budget is not None:
+        return Budgets(int(config.vram_budget), host)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return Budgets(free, host, device_source=f"what is free on {device}")
+    return Budgets(None, host)
 
 
 def device_info(device: torch.device) -> Device:

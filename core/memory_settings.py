@@ -39,19 +39,17 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
         InputError: No such window is possible.
     """
     config, views = resolved.config, session.viewpoints
-    mode = MemoryMode(config.memory)
+    mode, chooser = MemoryMode(config.memory), config.strategy or session.defaults.strategy
     pruning = Pruning()
     if config.keep_ratio < 1.0:
         pruning = Pruning(rule=config.prune, keep_ratio=config.keep_ratio, pooled=config.pooled)
-    notes = _idle_settings(resolved)
+    notes = _idle_settings(resolved, chooser)
     chosen, tokens = None, 0
     if mode is MemoryMode.WORLDKV:
-        chosen, tokens = _retrieval(resolved, session, pruning)
+        chosen, tokens = _retrieval(resolved, session, pruning, chooser)
         unused = (config.retrieve_tokens or 0) - tokens
-        if config.strategy != "rays" and unused > 0:
-            notes += (
-                f"{config.strategy} retrieves whole chunks: {unused} of the retrieve_tokens stay unused",
-            )
+        if chooser != "rays" and unused > 0:
+            notes += (f"{chooser} retrieves whole chunks: {unused} of the retrieve_tokens stay unused",)
     sink, recent = _native_frames(config, session)
     layout = WindowLayout(
         mode=mode,
@@ -77,15 +75,15 @@ def _native_frames(config: GenerateConfig, session: Session) -> tuple[int, int]:
     return (sink if has_sink else 0), recent
 
 
-def _retrieval(resolved: Resolved, session: Session, pruning: Pruning) -> tuple[Strategy, int]:
+def _retrieval(resolved: Resolved, session: Session, pruning: Pruning, chooser: str) -> tuple[Strategy, int]:
     """Who fills the room for retrieved tokens, and how many there are, at most those of the whole rollout."""
     config, views = resolved.config, session.viewpoints
-    if config.gate is not None and (config.gate <= 0 or (config.strategy == "coverage" and config.gate > 1)):
-        what = "a share of the view in (0, 1]" if config.strategy == "coverage" else "a distance above 0"
+    if config.gate is not None and (config.gate <= 0 or (chooser == "coverage" and config.gate > 1)):
+        what = "a share of the view in (0, 1]" if chooser == "coverage" else "a distance above 0"
         raise InputError(f"the gate is {what}, got {config.gate:g}", where=resolved.sources["gate"])
-    default_chunks = session.defaults.retrieve_chunks[config.strategy]
+    default_chunks = session.defaults.retrieve_chunks[chooser]
     chunks = min(config.retrieve or default_chunks, float(views.num_chunks))
-    if config.strategy == "rays":
+    if chooser == "rays":
         if pruning.rule != "none":
             raise InputError(
                 "rays picks single tokens itself, so there is nothing to prune",
@@ -100,32 +98,32 @@ def _retrieval(resolved: Resolved, session: Session, pruning: Pruning) -> tuple[
         most = views.num_chunks * views.tokens_per_chunk
         return strategy("rays")(max_distance=config.gate), min(tokens, most)
     stored = pruning.kept_per_chunk(views.tokens_per_frame, views.chunk_frames)
-    whole = _whole_chunks(resolved, chunks, stored, views.num_chunks)
-    if config.strategy == "coverage" and config.gate is not None:
+    whole = _whole_chunks(resolved, chooser, chunks, stored, views.num_chunks)
+    if chooser == "coverage" and config.gate is not None:
         return strategy("coverage")(num_chunks=whole, min_gain=config.gate), whole * stored
-    return strategy(config.strategy)(num_chunks=whole), whole * stored
+    return strategy(chooser)(num_chunks=whole), whole * stored
 
 
-def _whole_chunks(resolved: Resolved, chunks: float, stored: int, num_chunks: int) -> int:
+def _whole_chunks(resolved: Resolved, chooser: str, chunks: float, stored: int, num_chunks: int) -> int:
     """How many chunks of `stored` tokens a strategy for whole chunks retrieves."""
     config = resolved.config
     if config.retrieve_tokens is None:
         if chunks != int(chunks):
-            problem = f"{config.strategy} retrieves whole chunks, got {chunks:g}"
+            problem = f"{chooser} retrieves whole chunks, got {chunks:g}"
             hint = "give a whole number, or use --strategy rays"
             raise InputError(problem, where=resolved.sources["retrieve"], hint=hint)
         return int(chunks)
     whole = min(config.retrieve_tokens // stored, num_chunks)
     if whole < 1:
         raise InputError(
-            f"{config.strategy} retrieves whole chunks of {stored} tokens, and not one fits",
+            f"{chooser} retrieves whole chunks of {stored} tokens, and not one fits",
             where=resolved.sources["retrieve_tokens"],
             hint=f"give at least {stored}, or use --strategy rays",
         )
     return whole
 
 
-def _idle_settings(resolved: Resolved) -> tuple[str, ...]:
+def _idle_settings(resolved: Resolved, chooser: str) -> tuple[str, ...]:
     """Settings that somebody made and that change nothing."""
     config, made = resolved.config, resolved.sources
     notes = []
@@ -146,6 +144,6 @@ def _idle_settings(resolved: Resolved) -> tuple[str, ...]:
             )
     elif config.prune == "none" and config.keep_ratio < 1.0:
         notes.append("prune is none: keep_ratio has no effect")
-    if config.strategy == "pose" and config.memory == "worldkv" and config.gate is not None:
+    if chooser == "pose" and config.memory == "worldkv" and config.gate is not None:
         notes.append("pose has no gate: gate has no effect")
     return tuple(notes)

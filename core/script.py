@@ -19,11 +19,15 @@ class Script:
 
     Attributes:
         trajectory: Cameras and actions of every video frame, those of a prefix video included.
+        uncut: The same before it was cut or padded to whole chunks.
+        chunk_frames: Latent frames of a chunk.
         given_frames: First video frames, whole chunks, whose pictures a prefix video gives.
         notes: What had to be done to fill whole chunks, for the user.
     """
 
     trajectory: Trajectory
+    uncut: Trajectory
+    chunk_frames: int
     given_frames: int = 0
     notes: tuple[str, ...] = ()
 
@@ -43,11 +47,12 @@ def load_script(config: GenerateConfig, entry: ModelEntry) -> Script:
         raise InputError(
             "a prefix video needs its camera path", where="--prefix", hint="add --prefix-traj FILE"
         )
-    first, later = entry.first_chunk_frames, entry.later_chunk_frames
+    chunk_frames = entry.pick_chunk_frames(config.chunk_frames, where="--chunk-frames")
+    first, later = entry.first_chunk_frames(chunk_frames), entry.later_chunk_frames(chunk_frames)
     script = load(config.traj)
     if not isinstance(config.prefix, Path) or config.prefix_traj is None:
         whole, change = script.fit_chunks(first_frames=first, later_frames=later, how=config.fit)
-        return Script(whole, notes=_notes(script.num_frames, change))
+        return Script(whole, script, chunk_frames, notes=_notes(script.num_frames, change))
     path = load(config.prefix_traj)
     clip, _ = path.fit_chunks(first_frames=first, later_frames=later, how="cut")
     notes = _clip_notes(config.prefix, path.num_frames, clip.num_frames)
@@ -59,7 +64,8 @@ def load_script(config: GenerateConfig, entry: ModelEntry) -> Script:
             where="--traj",
             hint="make the trajectory longer, or use --fit pad",
         )
-    return Script(whole, clip.num_frames, notes + _notes(joined.num_frames, change))
+    notes += _notes(joined.num_frames, change)
+    return Script(whole, joined, chunk_frames, given_frames=clip.num_frames, notes=notes)
 
 
 def _notes(num_frames: int, change: int) -> tuple[str, ...]:

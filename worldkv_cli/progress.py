@@ -69,6 +69,11 @@ class RolloutProgress:
         self.done_chunks += 1
         self._show()
 
+    def loading(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Weights are being loaded; the time for it is no chunk's."""
+        self._last_update = self._clock()
+        self._show_loading(what, done_bytes, total_bytes)
+
     @property
     def fps(self) -> float:
         """Video frames per second over the last chunks; 0 before the first."""
@@ -102,6 +107,9 @@ class RolloutProgress:
     def _show(self) -> None:
         """Nothing to show."""
 
+    def _show_loading(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Nothing to show."""
+
 
 class LineProgress(RolloutProgress):
     """A plain line for every tenth of the rollout, or every ten seconds, whichever comes first."""
@@ -121,6 +129,12 @@ class LineProgress(RolloutProgress):
             sys.stderr.write(f"chunk {self.done_chunks}/{self.total_chunks} ({share:.0%}): {self.status}\n")
             sys.stderr.flush()
             self._shown_share, self._shown_at = share, self._clock()
+
+    def _show_loading(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        if self._clock() - self._shown_at >= _LINE_EVERY_S:
+            sys.stderr.write(f"loading {_loaded(what, done_bytes, total_bytes)}\n")
+            sys.stderr.flush()
+            self._shown_at = self._clock()
 
 
 class LiveProgress(RolloutProgress):
@@ -150,3 +164,10 @@ class LiveProgress(RolloutProgress):
 
     def _show(self) -> None:
         self._progress.update(self._task, completed=self.done_chunks, status=self.status)
+
+    def _show_loading(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        self._progress.update(self._task, status=f"loading {_loaded(what, done_bytes, total_bytes)}")
+
+
+def _loaded(what: str, done_bytes: int, total_bytes: int) -> str:
+    return f"{what}: {human_bytes(done_bytes)} of {human_bytes(total_bytes)}"

@@ -46,7 +46,7 @@ class Decoder(Protocol):
 
     def push(
         self, latents: Float[Tensor, "batch channels frames h w"]
-    ) -> UInt8[np.ndarray, "batch frames height width 3"]:
+    ) -> UInt8[np.ndarray, "batch pictures height width 3"]:
         """Video frames of the next chunk."""
         ...
 

@@ -21,16 +21,39 @@ class ModelEntry:
     Attributes:
         name: The word for it on the command line.
         description: One line for people.
-        first_chunk_frames: Video frames of the first chunk.
-        later_chunk_frames: Video frames of every later chunk.
         opener: Function that prepares a session, as module:function.
+        chunk_frames: Latent frames denoised together; the usual number first, then others that are possible.
+        video_stride: Video frames of a latent frame; the first one of a video is one video frame.
     """
 
     name: str
     description: str
-    first_chunk_frames: int
-    later_chunk_frames: int
     opener: str
+    chunk_frames: tuple[int, ...] = (3,)
+    video_stride: int = 4
+
+    def first_chunk_frames(self, chunk_frames: int) -> int:
+        """Video frames of the first chunk."""
+        return 1 + (chunk_frames - 1) * self.video_stride
+
+    def later_chunk_frames(self, chunk_frames: int) -> int:
+        """Video frames of every later chunk."""
+        return chunk_frames * self.video_stride
+
+    def pick_chunk_frames(self, wanted: int | None, *, where: str) -> int:
+        """Latent frames of a chunk: the usual number, or another one that the model knows.
+
+        Raises:
+            InputError: It does not.
+        """
+        if wanted is None or wanted in self.chunk_frames:
+            return wanted or self.chunk_frames[0]
+        known = " or ".join(str(count) for count in sorted(self.chunk_frames))
+        raise InputError(
+            f"{self.name} denoises {known} latent frames together, got {wanted}",
+            where=where,
+            hint="leave it out",
+        )
 
     def open(self) -> OpenSession:
         """The function that prepares a rollout of this model."""
@@ -42,9 +65,19 @@ _ENTRIES = (
     ModelEntry(
         name="mini",
         description="Embedded: rooms at 80x48, camera-conditioned, 4.2 M parameters, runs on a laptop CPU.",
-        first_chunk_frames=3,
-        later_chunk_frames=3,
         opener="core.models.mini.session:open_session",
+        video_stride=1,
+    ),
+    ModelEntry(
+        name="lingbot",
+        description="LingBot-World-Fast: any picture at 480p, camera-conditioned, 18.5 B parameters, wants a GPU.",
+        opener="core.models.lingbot.session:open_session",
+    ),
+    ModelEntry(
+        name="lingbot-v2",
+        description="LingBot-World V2, causal and fast: the same network, chunks of 4 latent frames.",
+        opener="core.models.lingbot.session:open_session",
+        chunk_frames=(4, 3),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,8 +11,10 @@ import torch
 
 from core.config import GenerateConfig
 from core.memory.footprint import Footprint
+from core.memory.plan import MemoryPlan
 from core.memory.viewpoints import Viewpoints
 from core.models.base import Controls, Decoder
+from core.placement import Parts, Turns
 from core.rollout import GivenLatents
 from core.sampler import NoiseLevels
 from core.script import Script
@@ -26,6 +28,7 @@ class WindowDefaults:
     sink_frames: int
     recent_frames: int
     retrieve_chunks: Mapping[str, float]
+    strategy: str = "rays"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class LoadedModel:
     parameter_bytes: int
 
 
+OnLoad = Callable[[str, int, int], None]
+"""Told while weights load: what is being loaded, bytes done, bytes in all."""
+
+
 @runtime_checkable
 class Session(Protocol):
     """A rollout prepared without weights: all that can be wrong about the input has been checked.
@@ -61,6 +68,9 @@ class Session(Protocol):
         default_scale: Enlargement of the frames for display.
         trained_frames: Latent frames back that the model saw in training.
         inputs: Files that went in.
+        notes: What the user should know before it starts.
+        logged: Numbers of the model's own that the log should hold.
+        ways_out: Flags that would take less memory.
     """
 
     trajectory: Trajectory
@@ -70,6 +80,9 @@ class Session(Protocol):
     default_scale: int
     trained_frames: int
     inputs: Mapping[str, Path]
+    notes: tuple[str, ...]
+    logged: Mapping[str, object]
+    ways_out: tuple[str, ...]
 
     def footprint(self, dtype: torch.dtype) -> Footprint:
         """Shapes and bytes of keys, values and weights."""
@@ -83,7 +96,16 @@ class Session(Protocol):
         """
         ...
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+        """What can be turned when memory is short, from the fastest to the smallest, and what each takes.
+
+        Only what the user left open is turned.
+        """
+        ...
+
+    def load(
+        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+    ) -> LoadedModel:
         """Load the weights and bind them to the input."""
         ...
 

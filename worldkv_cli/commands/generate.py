@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Flag = typer.Option
 _WHAT, _MEMORY, _WHERE = "What is made", "What is remembered", "Where it runs and what comes out"
+_BUDGET = "What it may take"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +46,14 @@ def generate(
     prompt: Annotated[
         str | None, Flag(metavar="TEXT", help="Text, for models that take it.", rich_help_panel=_WHAT)
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        Flag(
+            metavar="DIR",
+            help="Folder of the model's files (default: WORLDKV_CHECKPOINTS, then the Hugging Face cache).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     prefix: Annotated[
         str | None,
         Flag(
@@ -64,6 +73,34 @@ def generate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        Flag(
+            metavar="WxH",
+            help="Size of the video, such as 832x480 (default: near that, of the image's shape).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    translation_scale: Annotated[
+        float | None,
+        Flag(
+            metavar="UNITS",
+            help="Trajectory units that the model takes as 1 (default: the trajectory's longest step).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    conditioning: Annotated[
+        str | None,
+        Flag(
+            metavar="HOW",
+            help="exact, or release: cameras and size as the reference implementation makes them.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    chunk_frames: Annotated[
+        int | None,
+        Flag(help="Latent frames denoised together (lingbot-v2: 4 or 3).", rich_help_panel=_WHAT),
+    ] = None,
     seed: Annotated[int | None, Flag(help="Seed of the noise (default 0).", rich_help_panel=_WHAT)] = None,
     world_seed: Annotated[
         int | None, Flag(help="Which of mini's worlds (default 0).", rich_help_panel=_WHAT)
@@ -72,6 +109,14 @@ def generate(
         str | None,
         Flag(
             metavar="MODE", help="full, sliding, sink or worldkv (default worldkv).", rich_help_panel=_MEMORY
+        ),
+    ] = None,
+    memory_preset: Annotated[
+        str | None,
+        Flag(
+            metavar="NAME",
+            help="worldkv-release or worldkv-paper: memory settings of others; other flags win over it.",
+            rich_help_panel=_MEMORY,
         ),
     ] = None,
     sink: Annotated[
@@ -89,7 +134,7 @@ def generate(
     retrieve_tokens: Annotated[int | None, Flag(help="The same in tokens.", rich_help_panel=_MEMORY)] = None,
     strategy: Annotated[
         str | None,
-        Flag(metavar="NAME", help="rays, coverage or pose (default rays).", rich_help_panel=_MEMORY),
+        Flag(metavar="NAME", help="rays, coverage or pose (default: the model's).", rich_help_panel=_MEMORY),
     ] = None,
     gate: Annotated[
         float | None,
@@ -133,13 +178,41 @@ def generate(
         str | None,
         Flag(
             metavar="TIER",
-            help="device or host: where stored tokens are kept (default device).",
+            help="device or host: where stored tokens are kept (default: as the budget allows).",
             rich_help_panel=_MEMORY,
         ),
     ] = None,
     keep_all: Annotated[
         bool | None,
         Flag("--keep-all", help="Store every chunk, also what no later one needs.", rich_help_panel=_MEMORY),
+    ] = None,
+    vram_budget: Annotated[
+        str | None,
+        Flag(
+            metavar="SIZE",
+            help="Memory of the device, such as 40GiB (default on a GPU: what is free).",
+            rich_help_panel=_BUDGET,
+        ),
+    ] = None,
+    ram_budget: Annotated[
+        str | None,
+        Flag(metavar="SIZE", help="Memory of the host, such as 64GiB.", rich_help_panel=_BUDGET),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        Flag(
+            metavar="HOW",
+            help="resident, streamed, int8 or fp8 (default: resident if they fit, else streamed).",
+            rich_help_panel=_BUDGET,
+        ),
+    ] = None,
+    decode_dtype: Annotated[
+        str | None,
+        Flag(
+            metavar="NAME",
+            help="float32, bfloat16 or float16: precision of the codec (default float32).",
+            rich_help_panel=_BUDGET,
+        ),
     ] = None,
     device: Annotated[
         str | None,
@@ -186,7 +259,7 @@ def generate(
     for note in job.notes:
         print_warning(note)
     with progress(job.num_chunks, quiet=job.config.quiet or job.config.as_json) as display:
-        summary, folder = job.run(lambda record: display.update(record.model_dump()))
+        summary, folder = job.run(lambda record: display.update(record.model_dump()), display.loading)
     if job.config.as_json:
         print_json({"folder": str(folder), **summary.model_dump(mode="json")})
     else:

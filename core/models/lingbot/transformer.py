@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from core.models.checkpoint.load import Place, load_into
+from core.models.checkpoint.load import load_into
 from core.models.checkpoint.shards import Weights, open_weights
 from core.models.lingbot.config import infer_config, read_recorded
 from core.models.tensors import check_shapes
 from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork
+from core.models.wan.weights import NetworkBuilder
+from core.models.wan.weights_placement import WeightPlacement
 
 _HINT = "fetch the checkpoint again"
 
@@ -53,26 +55,31 @@ def load_transformer(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    keep: Collection[str] = (),
-    place: Place | None = None,
+    placement: WeightPlacement = WeightPlacement(),  # noqa: B008 - frozen
     on_progress: Callable[[int, int], None] | None = None,
 ) -> WanNetwork:
-    """Load a network; for the arguments see `core.models.checkpoint.load.load_into`.
+    """Load a network.
+
+    Args:
+        files: What it is loaded from.
+        device: Where it computes.
+        dtype: Of its weights; on disk they may be wider.
+        placement: Where its weights lie.
+        on_progress: Told after each tensor how many bytes of the files are done, and of how many.
 
     Raises:
         ModelFilesError: A file cannot be read, or changed since it was opened.
     """
-    network = _empty(files.config)
+    builder = NetworkBuilder(files.config, placement=placement, device=device, dtype=dtype)
     load_into(
-        network,
+        builder.network,
         files.weights,
         device=device,
         dtype=dtype,
-        keep=keep,
-        place=place,
+        place=builder.place,
         on_progress=on_progress,
     )
-    return network.eval()
+    return builder.finish()
 
 
 def _empty(config: WanConfig) -> WanNetwork:

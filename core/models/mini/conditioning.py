@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.models.mini.config import CELL_PX, LATENT_CHANNELS
-from core.models.mini.raycast import pixel_directions
+from core.models.pixel_rays import pixel_directions
 from core.models.wan.network import fold_patches
 
 DIRECTION_OCTAVES = (1.0, 2.0, 4.0)  # times pi

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from core.errors import ModelFilesError
 from core.memory.footprint import Footprint
 from core.memory.viewpoints import Viewpoints
+from core.models.intrinsics import cropped_intrinsics
 from core.models.mini.codec import PatchCodec
 from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import CHUNK_FRAMES, LATENT_CHANNELS, MiniConfig
 from core.models.mini.sharpen import Sharpener
 from core.models.mini.trips import MAX_TIME_FRAMES
-from core.models.mini.world import World, cropped_intrinsics, relative_cameras
+from core.models.mini.world import World, relative_cameras
 from core.models.tensors import check_tensors
 from core.models.wan.denoiser import TimeTable, WanDenoiser
 from core.models.wan.network import WanNetwork

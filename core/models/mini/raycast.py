@@ -10,28 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.models.mini.rooms import NUM_TILES, TILE_COLS, TILE_ROWS, Rooms
+from core.models.pixel_rays import pixel_directions
 
 FAR = 1e4
 SOFTEN = 0.15  # weight of the neighbours in a light blur that takes the last staircase off oblique edges
-
-
-def pixel_directions(
-    intrinsics: Float[Tensor, "*batch 4"], size: tuple[int, int], step: int = 1
-) -> Float[Tensor, "*batch rows cols 3"]:
-    """Unit viewing directions in camera axes through the centres of step x step pixel squares.
-
-    Args:
-        intrinsics: fx, fy, cx, cy in pixels of `size`.
-        size: Width and height in pixels.
-        step: Side of the squares in pixels.
-    """
-    width, height = size
-    dtype = intrinsics.dtype
-    xs = torch.arange(width // step, device=intrinsics.device, dtype=dtype) * step + step / 2
-    ys = torch.arange(height // step, device=intrinsics.device, dtype=dtype) * step + step / 2
-    fx, fy, cx, cy = (v[..., None, None] for v in intrinsics.unbind(-1))
-    x, y = torch.broadcast_tensors((xs[None, :] - cx) / fx, (ys[:, None] - cy) / fy)
-    return F.normalize(torch.stack((x, y, torch.ones_like(x)), dim=-1), dim=-1)
 
 
 def render(

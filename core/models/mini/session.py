@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 from core.config import GenerateConfig
 from core.errors import InputError
 from core.memory.footprint import Footprint
+from core.memory.plan import MemoryPlan
 from core.memory.viewpoints import Viewpoints
 from core.models.mini.config import CHUNK_FRAMES, MiniConfig
 from core.models.mini.model import WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World
-from core.models.session import LoadedModel, WindowDefaults
+from core.models.session import LoadedModel, OnLoad, WindowDefaults
+from core.placement import Parts, Turns, bank_tiers, with_memory
 from core.script import Script
 from core.video.reader import read_image, read_video
 
@@ -38,12 +41,12 @@ class MiniSession:
     defaults = DEFAULTS
     default_scale = 8
     trained_frames = MAX_TIME_FRAMES
+    logged: Mapping[str, object] = MappingProxyType({})
+    ways_out = ("--retrieve with less",)
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
-        if config.prompt is not None:
-            raise InputError(
-                "the embedded model takes no text", where="--prompt", hint="pick a world with --world-seed"
-            )
+        _refuse_foreign(config)
+        self._bank = config.bank
         self._mini = MiniConfig()
         self.frame_size = (self._mini.width_px, self._mini.height_px)
         self.inputs: Mapping[str, Path] = {}
@@ -60,6 +63,9 @@ class MiniSession:
                 )
             pictures = self._picture_of_file(config.image)
         self._world_seed = config.world_seed
+        self.notes: tuple[str, ...] = ()
+        if pictures is not None and config.world_seed:
+            self.notes = ("the first picture is given: world_seed has no effect",)
         self._pictures = pictures or self.world().pictures
         self.viewpoints: Viewpoints = mini_viewpoints(self._mini, self.trajectory)
 
@@ -75,8 +81,17 @@ class MiniSession:
         """Look at the packaged weights."""
         read_config(WEIGHTS)
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+        """The bank can lie in host memory; all else is too small to matter."""
+        weights = self.footprint(dtype).parameter_bytes
+        for bank in bank_tiers(self._bank):
+            yield Turns(bank=bank), with_memory(Parts(device={"weights": weights}), plan, bank)
+
+    def load(
+        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+    ) -> LoadedModel:
         """Load the packaged weights; the true or given first picture starts the rollout."""
+        del turns, on_load  # nothing to turn, and loaded at once
         model = MiniModel.load(path=WEIGHTS, device=device, dtype=dtype)
 
         def given(chunk: int) -> Tensor | None:
@@ -121,6 +136,29 @@ class MiniSession:
         picture = fit_pictures(read_image(path)[None], self.frame_size)
         self.inputs = {"image": path}
         return lambda start, stop: picture[start:stop]
+
+
+def _refuse_foreign(config: GenerateConfig) -> None:
+    """Settings that the embedded model has no use for."""
+    foreign = {
+        "prompt": "takes no text",
+        "checkpoint": "has its weights in the package",
+        "size": "knows one size",
+        "translation_scale": "was trained in trajectory units",
+    }
+    for key, reason in foreign.items():
+        if getattr(config, key) is not None:
+            hint = (
+                "pick a world with --world-seed"
+                if key == "prompt"
+                else "leave it out, or use another --model"
+            )
+            flag = f"--{key.replace('_', '-')}"
+            raise InputError(f"the embedded model {reason}", where=flag, hint=hint)
+    if config.weights not in ("auto", "resident"):
+        raise InputError(
+            "the embedded model's weights are too small to place", where="--weights", hint="leave it out"
+        )
 
 
 def fit_pictures(

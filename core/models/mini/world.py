@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from core.models.intrinsics import cropped_intrinsics
 from core.models.mini.config import MiniConfig
 from core.models.mini.raycast import render
 from core.models.mini.rooms import Rooms, make_rooms
@@ -19,15 +20,6 @@ def relative_cameras(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarr
     """Cameras in the axes of the first one."""
     relative: Float64[np.ndarray, "frames 4 4"] = np.linalg.inv(c2w[0]) @ c2w
     return relative
-
-
-def cropped_intrinsics(trajectory: Trajectory, size: tuple[int, int]) -> Float64[np.ndarray, "frames 4"]:
-    """Intrinsics for pictures of `size`, scaled and cropped around the middle as `fit_pictures` does."""
-    scale = max(size[0] / trajectory.image_size[0], size[1] / trajectory.image_size[1])
-    intrinsics = trajectory.intrinsics * scale
-    intrinsics[:, 2] -= (trajectory.image_size[0] * scale - size[0]) / 2
-    intrinsics[:, 3] -= (trajectory.image_size[1] * scale - size[1]) / 2
-    return intrinsics
 
 
 @dataclass(frozen=True)

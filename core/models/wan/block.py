@@ -49,7 +49,7 @@ class CameraModulation(NamedTuple):
 
     def apply(self, x: Float[Tensor, "batch frames tokens dim"]) -> Float[Tensor, "batch frames tokens dim"]:
         """Scale and shift the residual stream."""
-        return torch.addcmul(self.shift.to(x), x, self.gain)
+        return torch.addcmul(self.shift, x, self.gain)
 
 
 class WanBlock(nn.Module):

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import trajectories
+from core.models.intrinsics import cropped_intrinsics
 from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import LATENT_CHANNELS, RAY_FEATURES, MiniConfig
 from core.models.mini.session import fit_pictures
-from core.models.mini.world import World, cropped_intrinsics, relative_cameras
+from core.models.mini.world import World, relative_cameras
 from tests.core.memory.policy.cameras import random_walk
 from tests.trajectories.make import make
 

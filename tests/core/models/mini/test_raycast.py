@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from core.models.mini.raycast import pixel_directions, render
+from core.models.mini.raycast import render
 from core.models.mini.rooms import NUM_TILES, TILE_COLS, TILE_ROWS, Rooms, make_rooms
 from core.models.mini.trips import camera_matrices
+from core.models.pixel_rays import pixel_directions
 
 LOW, HIGH = torch.tensor([[-2.0, -1.4, -3.0]]), torch.tensor([[4.0, 1.2, 5.0]])
 NO_PILLARS = torch.zeros(1, 2, 3)

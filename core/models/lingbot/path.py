@@ -1,0 +1,114 @@
+"""The camera path of a rollout as LingBot takes it: one camera a latent frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from core.memory.viewpoints import Viewpoints
+from core.models.intrinsics import cropped_intrinsics
+from core.models.latent_cameras import cameras_at, latent_times, rows_at
+from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
+from core.models.lingbot.size import STEP_PX
+from trajectories import Trajectory
+
+VIDEO_STRIDE = 4
+"""Video frames of a latent frame; the first one of a video is one video frame."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CameraPath:
+    """Cameras of all latent frames.
+
+    Attributes:
+        c2w: Camera-to-world, in trajectory units.
+        intrinsics: fx, fy, cx, cy in pixels of `size`.
+        size: Width and height of the video in pixels.
+        chunk_frames: Latent frames denoised together.
+        scale: Trajectory units that the model takes as 1.
+    """
+
+    c2w: Float64[np.ndarray, "frames 4 4"]
+    intrinsics: Float64[np.ndarray, "frames 4"]
+    size: tuple[int, int]
+    chunk_frames: int
+    scale: float
+
+    @classmethod
+    def exact(
+        cls, trajectory: Trajectory, size: tuple[int, int], chunk_frames: int, scale: float | None
+    ) -> CameraPath:
+        """Every fourth camera of a trajectory in whole chunks; the field of view is kept by cropping.
+
+        Args:
+            trajectory: One camera a video frame.
+            size: Width and height of the video in pixels.
+            chunk_frames: Latent frames denoised together.
+            scale: Trajectory units that the model takes as 1; None for the longest step.
+        """
+        num_latent = (trajectory.num_frames - 1) // VIDEO_STRIDE + 1
+        times = latent_times(trajectory.num_frames, num_latent)
+        intrinsics = rows_at(cropped_intrinsics(trajectory, size), times)
+        return cls._scaled(cameras_at(trajectory.c2w, times), intrinsics, size, chunk_frames, scale)
+
+    @classmethod
+    def as_released(
+        cls, uncut: Trajectory, size: tuple[int, int], chunk_frames: int, scale: float | None
+    ) -> CameraPath:
+        """As the reference does: the whole script stretched over the latent frames, the first intrinsics.
+
+        Source: golden/lingbot README, sections 11 and 15.
+        """
+        num_frames = (uncut.num_frames - 1) // VIDEO_STRIDE * VIDEO_STRIDE + 1
+        num_latent = ((num_frames - 1) // VIDEO_STRIDE + 1) // chunk_frames * chunk_frames
+        c2w = cameras_at(uncut.c2w[:num_frames], latent_times(num_frames, num_latent))
+        first = uncut.intrinsics_for(*size)[:1]
+        return cls._scaled(c2w, np.repeat(first, num_latent, axis=0), size, chunk_frames, scale)
+
+    @classmethod
+    def _scaled(
+        cls,
+        c2w: Float64[np.ndarray, "frames 4 4"],
+        intrinsics: Float64[np.ndarray, "frames 4"],
+        size: tuple[int, int],
+        chunk_frames: int,
+        scale: float | None,
+    ) -> CameraPath:
+        path = cls(c2w=c2w, intrinsics=intrinsics, size=size, chunk_frames=chunk_frames, scale=scale or 1.0)
+        return path if scale is not None else replace(path, scale=clip_scale(path._framewise))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens of a latent frame."""
+        return self.size[1] // STEP_PX, self.size[0] // STEP_PX
+
+    @cached_property
+    def viewpoints(self) -> Viewpoints:
+        """Where the latent frames look from, and the viewing ray of every token."""
+        return Viewpoints(
+            c2w=self.c2w,
+            intrinsics=self.intrinsics,
+            image_size=self.size,
+            grid=self.grid,
+            chunk_frames=self.chunk_frames,
+        )
+
+    def features(self, frames: range, device: torch.device) -> Float[Tensor, "1 frames tokens 1536"]:
+        """Camera features of every token of some latent frames, in float32."""
+        span = slice(frames.start, frames.stop)
+        framewise = self._framewise[span].copy()
+        framewise[:, :3, 3] /= self.scale
+        cameras, intrinsics = (
+            torch.from_numpy(values).to(device, torch.float32)
+            for values in (framewise, self.intrinsics[span])
+        )
+        return camera_features(cameras, intrinsics, self.size)
+
+    @cached_property
+    def _framewise(self) -> Float64[np.ndarray, "frames 4 4"]:
+        return framewise_cameras(self.c2w)

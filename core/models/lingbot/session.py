@@ -1,0 +1,201 @@
+"""Prepares a LingBot rollout from the user's settings; everything is checked before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from core.config import GenerateConfig
+from core.memory.footprint import Footprint
+from core.memory.plan import MemoryPlan
+from core.memory.viewpoints import Viewpoints
+from core.models.lingbot.controls import FirstPicture, LingBotControls
+from core.models.lingbot.needs import Needs
+from core.models.lingbot.parts import open_parts
+from core.models.lingbot.path import VIDEO_STRIDE, CameraPath
+from core.models.lingbot.pictures import given_pictures
+from core.models.lingbot.size import parse_size, release_size, size_of
+from core.models.lingbot.transformer import load_transformer
+from core.models.session import LoadedModel, OnLoad, WindowDefaults
+from core.models.wan.codec import StreamingDecoder, StreamingEncoder
+from core.models.wan.codec_condition import PictureCondition
+from core.models.wan.text import default_cache_dir, encode_prompt
+from core.models.wan.vae import WanVae, load_vae
+from core.models.wan.weights import held_bytes
+from core.placement import Parts, Turns
+from core.rollout import GivenLatents
+from core.sampler import NoiseLevels
+from core.script import Script
+from trajectories import Trajectory
+
+SHIFT = 10.0
+"""Of the noise schedule that the model was distilled with. Source: golden/lingbot README, section 5."""
+
+POSITION_ROWS = 1024
+"""Latent frames that the reference implementation can number; what lies beyond, nobody has tried."""
+
+LOOK_BACK_FRAMES = 27
+"""Latent frames that the release's scripts look back: sink 3, retrieved 18, recent and current 6.
+
+How far back the model looked in training is not published.
+"""
+
+MOST_STRETCH = 0.03
+"""Change of a picture's shape that is not worth a word: whole tokens make sizes differ that much."""
+
+_WHOLE_CHUNKS = MappingProxyType({"pose": 3.0, "coverage": 3.0, "rays": 3.0})
+DEFAULTS: Mapping[str, WindowDefaults] = MappingProxyType(
+    {
+        # The paper's window: sink 3, nine frames' worth of retrieved tokens, recent 3 beside the current 3.
+        "lingbot": WindowDefaults(3, 3, _WHOLE_CHUNKS, strategy="pose"),
+        # The second version was released with a window of 18 frames, the first 6 of them a sink.
+        "lingbot-v2": WindowDefaults(6, 8, _WHOLE_CHUNKS, strategy="pose"),
+    }
+)
+
+
+class LingBotSession:
+    """See `core.models.session.Session`."""
+
+    default_scale = 1
+    trained_frames = LOOK_BACK_FRAMES
+    ways_out = ("--weights int8 (costs some fidelity)", "--decode-dtype bfloat16", "a smaller --size")
+
+    def __init__(self, config: GenerateConfig, script: Script) -> None:
+        self._config, self._given_frames = config, script.given_frames
+        self.defaults = DEFAULTS[config.model]
+        self.trajectory: Trajectory = script.trajectory
+        self._pictures = given_pictures(config, script.given_frames)
+        self.inputs = self._pictures.inputs
+        self.frame_size = _frame_size(config, self._pictures.shape)
+        self._path = _path(config, script, self.frame_size)
+        self.viewpoints: Viewpoints = self._path.viewpoints
+        self.notes = tuple(_notes(config, self._pictures.shape, self.frame_size, self.viewpoints))
+        self._parts = open_parts(config.model, config.checkpoint)
+        self.logged: Mapping[str, object] = {
+            "translation_scale": self._path.scale,
+            "checkpoint": str(self._parts.files.transformer),
+            "checkpoint_layout": self._parts.files.layout,
+        }
+
+    def footprint(self, dtype: torch.dtype) -> Footprint:
+        """Shapes and bytes of keys, values and weights."""
+        net = self._parts.transformer.config
+        return Footprint(
+            num_layers=net.num_layers,
+            num_heads=net.num_heads,
+            head_dim=net.head_dim,
+            grid=self._path.grid,
+            chunk_frames=self._path.chunk_frames,
+            kv_element_bytes=dtype.itemsize,
+            parameter_bytes=net.num_parameters * dtype.itemsize,
+        )
+
+    def check_files(self) -> None:
+        """All headers were read when the session was opened; what is left is the tokenizer."""
+        self._parts.check_tokenizer()
+
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+        """What can be turned when memory is short, and what each turn takes."""
+        needs = Needs(
+            network=self._parts.transformer.config,
+            vae=self._parts.vae.config,
+            size=self.frame_size,
+            decode_dtype=getattr(torch, self._config.decode_dtype),
+            text=self._parts.text_config,
+            encodes=self._given_frames > 0,
+        )
+        return needs.options(plan, dtype, weights=self._config.weights, bank=self._config.bank)
+
+    def load(
+        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+    ) -> LoadedModel:
+        """Encode the prompt and the picture, then load the network; what encodes is freed first."""
+        context = encode_prompt(
+            self._config.prompt or "",
+            self._parts.text,
+            device=device if turns.text_on_device else torch.device("cpu"),
+            dtype=dtype,
+            max_tokens=self._parts.transformer.config.text_tokens,
+            cache_dir=default_cache_dir(),
+        )
+        vae_path = self._parts.vae_path
+        vae = load_vae(vae_path, device=device)
+        first = self._pictures.resized(0, 1, self.frame_size)[:, :, 0].to(device)
+        picture = FirstPicture(PictureCondition(vae, first), self.viewpoints.num_frames)
+        given = self._given(vae, device) if self._given_frames else None
+        decode_dtype = getattr(torch, self._config.decode_dtype)
+        if decode_dtype != torch.float32:
+            vae = load_vae(vae_path, device=device, dtype=decode_dtype)
+        network = load_transformer(
+            self._parts.transformer,
+            placement=turns.weights,
+            device=device,
+            dtype=dtype,
+            on_progress=None if on_load is None else partial(on_load, "transformer"),
+        )
+        takes = held_bytes(network)
+        return LoadedModel(
+            controls=LingBotControls(network, self._path, picture, context, camera_ready=turns.camera_ready),
+            decoder=StreamingDecoder(
+                vae, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
+            ),
+            levels=NoiseLevels.from_table(SHIFT),
+            latent_shape=(vae.latent_channels, 2 * self._path.grid[0], 2 * self._path.grid[1]),
+            given=given,
+            parameter_bytes=takes.device + vae.parameter_bytes,
+        )
+
+    def _given(self, vae: WanVae, device: torch.device) -> GivenLatents:
+        """Latents of the prefix video, encoded chunk by chunk."""
+        encoder, frames = StreamingEncoder(vae), self._path.chunk_frames
+
+        def given(chunk: int) -> Tensor | None:
+            start = max(0, 1 + (chunk * frames - 1) * VIDEO_STRIDE)
+            stop = 1 + ((chunk + 1) * frames - 1) * VIDEO_STRIDE
+            if stop > self._given_frames:
+                return None
+            return encoder.push(self._pictures.resized(start, stop, self.frame_size).to(device))
+
+        return given
+
+
+def open_session(config: GenerateConfig, script: Script) -> LingBotSession:
+    """Prepare a rollout; see `core.models.session.OpenSession`."""
+    return LingBotSession(config, script)
+
+
+def _frame_size(config: GenerateConfig, shape: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the video."""
+    if config.size is not None:
+        return parse_size(config.size, where="--size")
+    return release_size(*shape) if config.conditioning == "release" else size_of(*shape)
+
+
+def _path(config: GenerateConfig, script: Script, size: tuple[int, int]) -> CameraPath:
+    if config.conditioning == "exact":
+        return CameraPath.exact(script.trajectory, size, script.chunk_frames, config.translation_scale)
+    source = script.uncut if config.fit == "cut" else script.trajectory
+    return CameraPath.as_released(source, size, script.chunk_frames, config.translation_scale)
+
+
+def _notes(
+    config: GenerateConfig, shape: tuple[int, int], size: tuple[int, int], views: Viewpoints
+) -> Iterator[str]:
+    """What the user should know before it starts."""
+    (rows, cols), (width, height) = shape, size
+    if abs(width * rows / (height * cols) - 1) > MOST_STRETCH:
+        yield f"the picture of {cols}x{rows} is stretched to {width}x{height}"
+    if not (config.prompt or "").strip():
+        yield "no --prompt is given: the model was trained with one"
+    if config.world_seed:
+        yield "the world is the picture's: world_seed has no effect"
+    if views.num_frames > POSITION_ROWS and config.positions not in ("slot", "contiguous"):
+        yield (
+            f"{views.num_frames} latent frames: beyond {POSITION_ROWS}, keys stand further back in time than "
+            "the reference implementation can number; --positions slot keeps them near"
+        )
