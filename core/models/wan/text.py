@@ -95,7 +95,7 @@ def _encode(
         context = run_encoder(encoder, tokens.ids, max_tokens=max_tokens, device=device)
     finally:
         del encoder
-        gc.collect()  # modules hold each other in cycles
+        gc.collect()  # should a version of transformers hold itself in a cycle
         if device.type == "cuda":
             torch.cuda.empty_cache()
     _check_finite(context, files)

@@ -50,7 +50,9 @@ def foreign(path: Path, **metadata: str) -> None:
         lambda path: foreign(path, format="worldkv.text.0"),
         lambda path: foreign(path, num_total="many"),
         lambda path: save_file(
-            {"context": ENCODED.context[0]}, path, metadata={"format": FORMAT, "key": KEY, "num_total": "7"}
+            {"context": ENCODED.context.flatten(1)},
+            path,
+            metadata={"format": FORMAT, "key": KEY, "num_total": "7"},
         ),
     ],
 )

@@ -25,6 +25,8 @@ SENTENCES = [
         ("salt &amp; snow", "salt & snow"),
         ("salt &amp;amp; snow", "salt & snow"),
         ("&amp;lt;b&amp;gt;", "<b>"),
+        ("1 < 2 &amp;amp; 3", "1 < 2 & 3"),  # ftfy takes text with a < for HTML and leaves it
+        ("1 < 2 &amp;amp;amp; 3", "1 < 2 &amp; 3"),
         ("a &amp;nbsp; b", "a b"),
         ("caf\u00c3\u00a9 \u00e2\u20ac\u201c quiet", "caf\u00e9 \u2013 quiet"),  # UTF-8 read as Windows-1252
         ("\u201cquiet\u201d \ufb01re", '"quiet" fire'),
