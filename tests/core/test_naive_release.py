@@ -80,7 +80,7 @@ def test_many_settings_equal_the_simulation(seed):
     compare(settings(seed))
 
 
-@pytest.mark.parametrize("num_chunks", (1, 3, 4, 6, 9))
+@pytest.mark.parametrize("num_chunks", [1, 3, 4, 6, 9])
 @pytest.mark.parametrize("name", ["sliding7", "sink_recent", "retrieval18_store_pooled"])
 def test_short_videos_keep_six_recent_frames(name, num_chunks):
     """The reference lets recent shrink where the video is shorter than its window; we do not."""
