@@ -6,7 +6,6 @@ here), those over the defaults below. Paths are relative to the working folder, 
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,14 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Va
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from core.errors import InputError
+from core.memory.presets import PRESETS
+from core.models.checkpoint.locate import CHECKPOINTS_ENV
 from trajectories.document import parse_document
 from trajectories.errors import YamlError, nearest
 
 ENV_PREFIX = "WORLDKV_"
 CONFIG_ENV = "WORLDKV_CONFIG"
 """Names a settings file, like `--config`."""
-
-CHECKPOINTS_ENV = "WORLDKV_CHECKPOINTS"
-"""Folders in which checkpoints are looked for; no setting of a run."""
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -73,8 +71,8 @@ class GenerateConfig(BaseModel):
     )
 
     # What is remembered
-    memory_preset: Literal["worldkv-release", "worldkv-paper"] | None = Field(
-        default=None, description="Memory settings of the reference release or of its paper."
+    memory_preset: Literal["worldkv", "worldkv-release", "worldkv-paper"] | None = Field(
+        default=None, description="Memory settings that belong together; what is set beside it wins."
     )
     memory: Literal["full", "sliding", "sink", "worldkv"] = Field(
         default="worldkv", description="What a chunk may look back at."
@@ -174,12 +172,32 @@ def resolve(flags: Mapping[str, Any], env: Mapping[str, str], config_file: Path 
     for layer in layers:
         for key, (value, source) in layer.items():
             values[key], sources[key] = value, source
+    _add_preset(values, sources)
     try:
         config = GenerateConfig.model_validate(values)
     except ValidationError as error:
         raise _wrong_value(error.errors(include_url=False)[0], sources) from None
     _check_together(config, sources)
     return Resolved(config=config, sources=sources)
+
+
+def _add_preset(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """What the memory preset says, where nothing else says it; how much it retrieves depends on the model."""
+    named = PRESETS.get(str(values.get("memory_preset")))
+    if named is None:
+        return
+    settings = {
+        "strategy": named.strategy,
+        "sink": named.sink_frames,
+        "recent": named.recent_frames,
+        "prune": named.prune,
+        "keep_ratio": named.keep_ratio,
+        "pooled": named.pooled,
+        "positions": str(named.positions),
+    }
+    for key, value in settings.items():
+        if key not in values:
+            values[key], sources[key] = value, f"{sources['memory_preset']} {named.name}"
 
 
 def _check_together(config: GenerateConfig, sources: Mapping[str, str]) -> None:
@@ -194,6 +212,12 @@ def _check_together(config: GenerateConfig, sources: Mapping[str, str]) -> None:
             where=sources["prefix_traj"],
             hint="add --prefix clip.mp4",
         )
+    if config.memory_preset is not None and config.memory != "worldkv":
+        raise InputError(
+            f"a memory preset is one of memory mode worldkv, not of {config.memory}",
+            where=sources["memory_preset"],
+            hint="leave out one of the two",
+        )
     if config.retrieve is None and config.retrieve_tokens is None:
         return
     if config.memory != "worldkv":
@@ -207,6 +231,7 @@ def _check_together(config: GenerateConfig, sources: Mapping[str, str]) -> None:
 def _read_env(env: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     found = {}
     for name, value in env.items():
+        # CHECKPOINTS_ENV says where models are, which is no setting of a run.
         if not name.startswith(ENV_PREFIX) or name in (CONFIG_ENV, CHECKPOINTS_ENV) or not value:
             continue
         key = name.removeprefix(ENV_PREFIX).lower()

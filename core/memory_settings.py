@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from core.config import GenerateConfig, Resolved
 from core.errors import InputError
 from core.memory.layout import MemoryMode, WindowLayout
+from core.memory.presets import preset
 from core.memory.prune_policy import Pruning
 from core.memory.strategies import strategy
 from core.memory.strategies.base import Strategy
@@ -41,6 +42,7 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
     config, views = resolved.config, session.viewpoints
     mode, chooser = MemoryMode(config.memory), config.strategy or session.defaults.strategy
     pruning = Pruning()
+    named = preset(config.memory_preset) if config.memory_preset else None
     if config.keep_ratio < 1.0:
         pruning = Pruning(rule=config.prune, keep_ratio=config.keep_ratio, pooled=config.pooled)
     notes = _idle_settings(resolved, chooser)
@@ -59,6 +61,8 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
         sink_frames=sink,
         recent_frames=recent,
         retrieve_tokens=tokens,
+        release_gap=named is not None and named.release_gap,
+        opening_frames=max(views.chunk_frames, named.retrieve_frames if named is not None else 0),
     )
     return MemorySettings(layout, chosen, pruning, notes)
 
@@ -82,6 +86,9 @@ def _retrieval(resolved: Resolved, session: Session, pruning: Pruning, chooser: 
         what = "a share of the view in (0, 1]" if chooser == "coverage" else "a distance above 0"
         raise InputError(f"the gate is {what}, got {config.gate:g}", where=resolved.sources["gate"])
     default_chunks = session.defaults.retrieve_chunks[chooser]
+    if config.memory_preset is not None:
+        named = preset(config.memory_preset)
+        default_chunks = float(named.retrieve_chunks(views.tokens_per_frame, views.chunk_frames))
     chunks = min(config.retrieve or default_chunks, float(views.num_chunks))
     if chooser == "rays":
         if pruning.rule != "none":

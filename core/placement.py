@@ -1,8 +1,8 @@
 """Where a run's memory lies, and whether it fits: decided before weights load, in integers.
 
 A model says which turns it has, from the fastest to the smallest, and what each costs; here the first one
-that fits the budgets is taken. What costs fidelity (`--weights int8`, `--decode-dtype bfloat16`, fewer
-retrieved tokens) is the user's to ask for; tiled decoding changes pictures slightly, where tiles meet.
+that fits the budgets is taken. What costs fidelity (`--weights int8`, `--decode-dtype bfloat16`,
+fewer retrieved tokens) is the user's to ask for; tiled decoding changes pictures slightly, where tiles meet.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ class RecordMaker:
         """The record of a decoded chunk, before it is written."""
         step, timings = result.step, result.timings
         layout, footprint = self._plan.layout, self._plan.footprint
-        carried = len(step.carried_frames)
         record = ChunkRecord(
             chunk=step.chunk,
             first_frame=self._next_frame,
@@ -57,7 +56,7 @@ class RecordMaker:
             idle=step.idle,
             tokens_kept=len(step.store_pool),
             tokens_dropped=layout.tokens_per_chunk - len(step.store_pool),
-            window_tokens=(step.native_slots + carried) * layout.tokens_per_frame + step.num_retrieved,
+            window_tokens=self._plan.visible_tokens(step),
             ms=StageMs(
                 retrieve=timings.retrieve_ms,
                 denoise=timings.denoise_ms,

@@ -9,7 +9,6 @@ import json
 import zlib
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -23,9 +22,11 @@ from core.memory.prune_policy import Pruning
 from core.memory.strategies import strategy
 from core.memory.viewpoints import Viewpoints
 from core.memory.world_memory import WorldMemory
-from core.models.mini.raycast import pixel_directions
+from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
+from core.models.lingbot.controls import FirstPicture, LingBotControls
+from core.models.lingbot.path import CameraPath
 from core.models.wan.config import WanConfig
-from core.models.wan.network import WanNetwork, fold_patches
+from core.models.wan.network import WanNetwork
 from core.rollout import rollout
 from core.sampler import NoiseLevels
 from tests.naive_cameras import naive_cameras
@@ -77,12 +78,10 @@ def network() -> WanNetwork:
     return net.eval().requires_grad_(requires_grad=False)
 
 
-def camera_channels(c2w: torch.Tensor) -> torch.Tensor:
-    """Ray origin and direction of every pixel, 8x8 pixels folded into channels: [384, frames, h, w]."""
-    direction = pixel_directions(golden("units")["camera.A.intrinsics"], SIZE_PX)
-    turned = torch.einsum("fij,yxj->fyxi", c2w[:, :3, :3], direction)
-    rays = torch.cat((c2w[:, None, None, :3, 3].expand_as(turned), turned), -1).permute(0, 3, 1, 2)
-    return torch.nn.functional.pixel_unshuffle(rays, 8).transpose(0, 1)
+def features(relative: torch.Tensor) -> torch.Tensor:
+    """Camera features of every token, from framewise poses."""
+    intrinsics = golden("units")["camera.A.intrinsics"].expand(len(relative), -1)
+    return camera_features(relative, intrinsics, SIZE_PX)
 
 
 @cache
@@ -94,41 +93,28 @@ def cameras(trajectory: str) -> tuple[torch.Tensor, torch.Tensor]:
     return naive_cameras(MANIFEST["trajectories"][trajectory], MANIFEST["config"]["frame_num"])
 
 
-class GoldenControls:
-    """Conditioning of a golden run, or of its first chunks."""
+class FrozenLatents:
+    """The golden latents of the first picture and what follows it, in place of the codec's."""
 
-    def __init__(self, trajectory: str, num_chunks: int | None = None) -> None:
-        units = golden("units")
-        c = MANIFEST["config"]
-        absolute, relative = (
-            poses[: 3 * num_chunks if num_chunks else None] for poses in cameras(trajectory)
-        )
-        absolute = absolute.double().numpy()
-        intrinsics = np.tile(units["camera.A.intrinsics"].double().numpy(), (len(absolute), 1))
-        self.viewpoints = Viewpoints(
-            c2w=absolute,
-            intrinsics=intrinsics,
-            image_size=SIZE_PX,
-            grid=(c["latent_height"] // 2, c["latent_width"] // 2),
-        )
-        self.camera = camera_channels(relative)[None]
-        y = frozen("y_latent")[:, : len(absolute)]
-        mask = torch.zeros(4, *y.shape[1:])
-        mask[:, 0] = 1
-        self.y = torch.cat((mask, y))[None]
-        self.text = network().embed_text(frozen("context")[None])
+    steady_after = None
 
-    def chunk(self, index: int) -> SimpleNamespace:
-        frames = slice(3 * index, 3 * index + 3)
-        camera = network().camera_modulations(fold_patches(self.camera[:, :, frames]))
+    def frames(self, start: int, stop: int) -> torch.Tensor:
+        return frozen("y_latent")[None, :, start:stop]
 
-        def flow(x, timestep, cache):
-            t = torch.full((1, 1), timestep)
-            return network()(
-                torch.cat((x, self.y[:, :, frames]), 1), t, cache=cache, camera=camera, text=self.text
-            )
 
-        return SimpleNamespace(flow=flow)
+def golden_controls(trajectory: str, num_chunks: int | None = None) -> LingBotControls:
+    """Conditioning of a golden run, or of its first chunks, as the model itself makes it."""
+    absolute = cameras(trajectory)[0].double().numpy()
+    c2w = absolute[: 3 * num_chunks if num_chunks else None]
+    path = CameraPath(
+        c2w=c2w,
+        intrinsics=np.tile(golden("units")["camera.A.intrinsics"].double().numpy(), (len(c2w), 1)),
+        size=SIZE_PX,
+        chunk_frames=3,
+        scale=clip_scale(framewise_cameras(absolute)),
+    )
+    picture = FirstPicture(FrozenLatents(), len(c2w))
+    return LingBotControls(network(), path, picture, frozen("context")[None])
 
 
 def plan_of(run: dict, viewpoints: Viewpoints):
@@ -204,7 +190,7 @@ def run_golden(name: str, *, tier: str = "device"):
 
 def run_engine(run: dict, *, num_chunks: int | None = None, tier: str = "device"):
     """Run any rollout that is described like a golden one through the engine."""
-    controls = GoldenControls(run["trajectory"], num_chunks)
+    controls = golden_controls(run["trajectory"], num_chunks)
     plan = plan_of(run, controls.viewpoints)
     positions = PositionMode.LISTED if run["rope_correction"] else PositionMode.ABSOLUTE
     memory = WorldMemory(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from tests.golden_lingbot import MANIFEST, GoldenControls, cameras, frozen
+from tests.golden_lingbot import MANIFEST, cameras, frozen, golden_controls
 
 CONFIG = MANIFEST["config"]
 N = CONFIG["tokens_per_frame"]
@@ -173,7 +173,7 @@ def _joined(parts) -> tuple[torch.Tensor, torch.Tensor]:
 @torch.no_grad()
 def naive_run(run: dict, *, num_chunks: int | None = None) -> tuple[list[torch.Tensor], NaiveRelease]:
     """Clean latents of every chunk, and the cache that remembers what happened."""
-    controls = GoldenControls(run["trajectory"], num_chunks)
+    controls = golden_controls(run["trajectory"], num_chunks)
     cache = NaiveRelease(run, cameras(run["trajectory"])[0])
     levels = MANIFEST["schedule"][f"{run['shift']:g}"]
     noise, renoise, out = frozen("noise"), frozen("renoise"), []

@@ -28,7 +28,7 @@ def cameras_at(
         quaternions_from_rotations(c2w[after, :3, :3]),
         share,
     )
-    found = c2w[before].copy()
+    found: Float64[np.ndarray, "latent 4 4"] = c2w[before].copy()
     between = share > 0  # elsewhere the camera is taken as it is, to the last bit
     found[between, :3, :3] = rotations_from_quaternions(turned)[between]
     found[:, :3, 3] += share[:, None] * (c2w[after, :3, 3] - c2w[before, :3, 3])

@@ -70,7 +70,7 @@ _ENTRIES = (
     ),
     ModelEntry(
         name="lingbot",
-        description="LingBot-World-Fast: any picture at 480p, camera-conditioned, 18.5 B parameters, wants a GPU.",
+        description="LingBot-World-Fast: any picture at 480p, camera-conditioned, 18.5 B parameters, for GPUs.",
         opener="core.models.lingbot.session:open_session",
     ),
     ModelEntry(

@@ -7,9 +7,8 @@ import torch
 from core.memory import world_memory
 from core.memory.prune import kept_by_key
 from core.models.wan.layers import RmsNorm
-from core.models.wan.network import fold_patches
 from core.models.wan.rope import RotaryTable, Rotation
-from tests.golden_lingbot import MANIFEST, camera_channels, cameras, frozen, golden, network, run_engine
+from tests.golden_lingbot import MANIFEST, cameras, features, frozen, golden, network, run_engine
 from tests.naive_cameras import frame_to_frame, naive_cameras, resampled
 from trajectories.formats.letters import reference_c2w
 
@@ -125,7 +124,7 @@ def test_one_call_of_the_network(monkeypatch, call):
 
 def camera_tokens(chunk: int) -> torch.Tensor:
     relative = golden("units")["camera.A.relative"][3 * chunk : 3 * chunk + 3]
-    return network().embed_camera(fold_patches(camera_channels(relative)[None]))
+    return network().embed_camera(features(relative))
 
 
 def test_the_window_holds_the_keys_of_the_reference(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,6 @@ from torch import Tensor
 from core.memory.viewpoints import Viewpoints
 from core.models.lingbot.config import MASK_CHANNELS
 from core.models.lingbot.path import CameraPath
-from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.denoiser import TimeTable, WanDenoiser
 from core.models.wan.network import WanNetwork
 
@@ -19,6 +19,20 @@ log = logging.getLogger(__name__)
 
 MOST_EARLY_FRAMES = 96
 """Latent frames that are encoded ahead at most until the picture's latents stay the same."""
+
+
+@runtime_checkable
+class FollowedByNothing(Protocol):
+    """Latents of a picture and empty frames; see `core.models.wan.codec_condition.PictureCondition`."""
+
+    @property
+    def steady_after(self) -> int | None:
+        """Latent frames until nothing changes any more; None before that."""
+        ...
+
+    def frames(self, start: int, stop: int) -> Float[Tensor, "batch channels frames h w"]:
+        """Latent frames `start` to `stop` (exclusive), in order."""
+        ...
 
 
 class FirstPicture:
@@ -31,7 +45,7 @@ class FirstPicture:
         num_frames: Latent frames of the rollout.
     """
 
-    def __init__(self, condition: PictureCondition, num_frames: int) -> None:
+    def __init__(self, condition: FollowedByNothing, num_frames: int) -> None:
         self._condition = condition
         early = [condition.frames(0, 1)]
         while condition.steady_after is None and len(early) < min(num_frames, MOST_EARLY_FRAMES):

@@ -10,7 +10,7 @@ from core.memory.positions import PositionMode
 from core.memory.presets import PRESETS, preset
 from core.memory.strategies import strategy
 from tests.core.memory.policy.cameras import footprint, spin
-from tests.golden_lingbot import MANIFEST, GoldenControls, plan_of, window_of
+from tests.golden_lingbot import MANIFEST, golden_controls, plan_of, window_of
 
 RELEASE_RUN = MANIFEST["runs"]["retrieval18_store_pooled"]
 FRAMES, TOKENS = 36, 15
@@ -39,7 +39,7 @@ def test_the_release_preset_is_the_golden_run_of_the_release():
 
 
 def test_a_plan_from_the_release_preset_retrieves_what_the_reference_retrieved():
-    views = GoldenControls(RELEASE_RUN["trajectory"]).viewpoints
+    views = golden_controls(RELEASE_RUN["trajectory"]).viewpoints
     plan = plan_from("worldkv-release", views, plan_of(RELEASE_RUN, views).footprint)
     golden = RELEASE_RUN["chunks"]
     assert [[s.chunk for s in step.selections] for step in plan.steps] == [

@@ -9,11 +9,11 @@ from core.errors import ModelFilesError, WorldKVError
 from core.models.checkpoint.load import load_into
 from core.models.checkpoint.shards import open_weights
 from core.models.mini.config import MiniConfig
-from core.models.wan.network import WanNetwork, fold_patches
+from core.models.wan.network import WanNetwork
 from core.models.wan.weights import NetworkBuilder, build_network, held_bytes
 from core.models.wan.weights_placement import WeightPlacement, placement_bytes
 from tests import golden_lingbot
-from tests.golden_lingbot import camera_channels, frozen, golden, run_golden
+from tests.golden_lingbot import features, frozen, golden, run_golden
 from tests.tiny_networks import CPU, TINY, one_pass, random_tensors
 
 RESIDENT = WeightPlacement()
@@ -65,7 +65,7 @@ def test_every_placement_has_the_same_bits(placement):
 def test_text_and_camera_come_through_the_stream():
     whole, streamed = golden_lingbot.network(), golden_network(WeightPlacement(resident_blocks=1, slots=1))
     context = frozen("context")[None]
-    camera = fold_patches(camera_channels(golden("units")["camera.A.relative"])[None, :, :3])
+    camera = features(golden("units")["camera.A.relative"][:3])
     with torch.inference_mode():
         for ours, theirs in (
             (streamed.embed_text(context), whole.embed_text(context)),
