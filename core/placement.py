@@ -132,12 +132,14 @@ def bank_tiers(asked: Tier | None) -> tuple[Tier, ...]:
     return ("device", "host") if asked is None else (asked,)
 
 
-def with_memory(parts: Parts, plan: MemoryPlan, bank: Tier) -> Parts:
-    """Window and bank beside what else there is."""
+def with_memory(parts: Parts, plan: MemoryPlan, bank: Tier, *, sink_follows: bool = False) -> Parts:
+    """Window and bank beside what else there is, and the keys of a sink that follows the rollout."""
     tokens = {"bank": plan.bank_bytes}
+    sink = plan.layout.sink_frames * plan.layout.tokens_per_frame * plan.footprint.kv_bytes_per_token // 2
+    window = {"window": plan.window_bytes, **({"sink keys": sink} if sink_follows else {})}
     return replace(
         parts,
-        device={**parts.device, "window": plan.window_bytes, **(tokens if bank == "device" else {})},
+        device={**parts.device, **window, **(tokens if bank == "device" else {})},
         host={**parts.host, **(tokens if bank == "host" else {})},
     )
 

@@ -22,6 +22,8 @@ class PositionMode(StrEnum):
     listed: the same in the strategy's order, best match furthest back (the release's RoPE correction).
     slot: as contiguous, but never further back than the model was trained to look; chunks that do not fit
         side by side share positions. Source of the need: WorldTrace, arXiv:2608.07408.
+
+    With contiguous and slot the sink follows, too, as soon as it would be further back than that.
     """
 
     ABSOLUTE = "absolute"
@@ -33,6 +35,27 @@ class PositionMode(StrEnum):
     def moves(self) -> bool:
         """Whether positions change from chunk to chunk, so that every retrieved key must be turned anew."""
         return self is not PositionMode.ABSOLUTE
+
+
+def sink_start(mode: PositionMode, step: ChunkStep, layout: WindowLayout, *, trained_frames: int) -> int:
+    """Latent frame at which the sink stands during a chunk: 0 unless it has to follow the rollout.
+
+    Args:
+        mode: How positions are given.
+        step: The chunk's step.
+        layout: The window.
+        trained_frames: Frames back from the newest that the model saw in training.
+    """
+    if not sink_follows(mode, layout, trained_frames=trained_frames):
+        return 0
+    window = layout.sink_frames + layout.recent_frames + layout.chunk_frames
+    return max(0, step.frames + layout.chunk_frames - max(trained_frames, window))
+
+
+def sink_follows(mode: PositionMode, layout: WindowLayout, *, trained_frames: int) -> bool:
+    """Whether the sink of this rollout ever has to follow."""
+    moving = mode in (PositionMode.CONTIGUOUS, PositionMode.SLOT)
+    return moving and layout.sink_frames > 0 and layout.num_frames > trained_frames
 
 
 def frame_shifts(
@@ -58,7 +81,7 @@ def frame_shifts(
     before_recent = max(step.frames - layout.recent_frames - carried, layout.sink_frames)
     room = len(present)
     if mode is PositionMode.SLOT:
-        window = layout.recent_frames + layout.chunk_frames
+        window = layout.sink_frames + layout.recent_frames + layout.chunk_frames
         room = max(1, min(room, (trained_frames - window) // layout.chunk_frames))
     places = np.arange(len(present)) * room // len(present)
     starts = before_recent - layout.chunk_frames * (room - places)

@@ -14,8 +14,9 @@ from torch import Tensor
 from core.errors import InputError
 from core.memory.bank import Bank, Tier
 from core.memory.plan import ChunkStep, MemoryPlan
-from core.memory.positions import PositionMode, frame_shifts
+from core.memory.positions import PositionMode, frame_shifts, sink_follows, sink_start
 from core.memory.prune import kept_by_key
+from core.memory.sink import FollowingSink
 from core.memory.window import Window
 from core.models.wan.layers import attention
 from core.models.wan.rope import RotaryTable, Rotation
@@ -67,15 +68,23 @@ class WorldMemory:
             ids_per_layer=plan.pruning.keys_on_store,
         )
         self.rotary = RotaryTable(plan.footprint.head_dim, device=device)
+        self.sink: FollowingSink | None = None
+        if sink_follows(positions, plan.layout, trained_frames=trained_frames):
+            frames = plan.layout.sink_frames
+            self.sink = FollowingSink(plan.footprint, frames, batch=batch, device=device, dtype=dtype)
+        self._turned: tuple[int, Rotation] | None = None
         self.native_tokens = plan.layout.native_frames * plan.footprint.tokens_per_frame
 
     @property
     def nbytes(self) -> int:
-        """Bytes of window and bank."""
-        return self.window.nbytes + self.bank.nbytes
+        """Bytes of window, bank and a sink that follows."""
+        return sum(part.nbytes for part in self._parts.values())
 
     def begin(self, step: ChunkStep) -> ChunkCache:
         """Bring the window into the state that the chunk needs; returns the cache of its denoising passes."""
+        if self.sink is not None:
+            start = sink_start(self.positions, step, self.plan.layout, trained_frames=self.trained_frames)
+            self.sink.move(self.window, self.rotary, start)
         if len(step.carry_slots):
             behind = self.native_tokens + step.num_retrieved
             source = torch.from_numpy(step.carry_slots).to(self.device)
@@ -90,16 +99,27 @@ class WorldMemory:
         """Cache of the clean pass: it also stores what later chunks will ask for."""
         return ChunkCache(self, step, commits=True)
 
+    def own_rotation(self, step: ChunkStep) -> Rotation:
+        """Turns the chunk's own queries and keys; computed once for all its passes."""
+        if self._turned is None or self._turned[0] != step.chunk:
+            frames = range(step.frames, step.frames + self.plan.layout.chunk_frames)
+            self._turned = step.chunk, self.rotary.grid_rotation(frames, self.plan.footprint.grid)
+        return self._turned[1]
+
     def state(self) -> dict[str, Tensor]:
         """Everything a snapshot needs; the integers are the plan's."""
-        parts = {"window": self.window.state(), "bank": self.bank.state()}
-        return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+        return {f"{name}.{key}": t for name, part in self._parts.items() for key, t in part.state().items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over a snapshot of a rollout with the same plan."""
-        for part in (self.window, self.bank):
-            prefix = "window." if part is self.window else "bank."
+        for name, part in self._parts.items():
+            prefix = f"{name}."
             part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+    @property
+    def _parts(self) -> dict[str, Window | Bank | FollowingSink]:
+        following = {"sink": self.sink} if self.sink is not None else {}
+        return {"window": self.window, "bank": self.bank, **following}
 
     def _insert(self, step: ChunkStep, moved_frames: Int64[np.ndarray, " inserted"]) -> None:
         pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
@@ -157,9 +177,8 @@ class ChunkCache:
         plan, tokens = memory.plan, memory.plan.footprint.tokens_per_frame
         self._copies = _runs(step.frame_slots, tokens)
         self.filled = plan.visible_tokens(step)
-        frames = range(step.frames, step.frames + plan.layout.chunk_frames)
         self._first_id = step.frames * tokens
-        self._rotation = memory.rotary.grid_rotation(frames, plan.footprint.grid)
+        self._rotation = memory.own_rotation(step)
         self._pool = torch.from_numpy(step.store_pool).to(memory.bank.keys.device)
         chosen = step.store_tokens if step.store_tokens is not None else np.empty(0, dtype=np.int64)
         self._store_tokens = torch.from_numpy(chosen).to(memory.device)
@@ -176,8 +195,11 @@ class ChunkCache:
         turned = self._rotation.apply(k)
         for source, target in self._copies:
             window.write(layer, target, turned[:, source], v[:, source])
-        if self.commits and len(self._pool):
-            self._store(layer, k, turned, v)
+        if self.commits:
+            if self.memory.sink is not None:
+                self.memory.sink.keep(layer, self.step.frames, k)
+            if len(self._pool):
+                self._store(layer, k, turned, v)
         keys, values = window.read(layer, self.filled)
         return attention(self._rotation.apply(q).to(keys.dtype), keys, values).to(q.dtype)
 

@@ -36,6 +36,7 @@ class Needs:
         decode_dtype: In which the codec computes.
         text: Sizes of the text encoder.
         encodes: Whether a given clip is encoded while the rollout runs.
+        sink_follows: Whether the sink's keys are kept before RoPE, too.
     """
 
     network: WanConfig
@@ -44,6 +45,7 @@ class Needs:
     decode_dtype: torch.dtype
     text: TextConfig
     encodes: bool
+    sink_follows: bool = False
 
     def options(
         self, plan: MemoryPlan, dtype: torch.dtype, *, weights: WeightRequest, bank: Tier | None
@@ -86,7 +88,7 @@ class Needs:
             loading_device={"picture": picture, **({"text encoder": text} if turns.text_on_device else {})},
             loading_host={} if turns.text_on_device else {"text encoder": text},
         )
-        return with_memory(parts, plan, turns.bank)
+        return with_memory(parts, plan, turns.bank, sink_follows=self.sink_follows)
 
     def _settled(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns) -> tuple[Turns, Parts]:
         """The prompt is encoded on the device only if that takes no more than the rollout does anyway."""

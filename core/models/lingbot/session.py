@@ -12,6 +12,7 @@ from torch import Tensor
 from core.config import GenerateConfig
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
+from core.memory.positions import PositionMode, sink_follows
 from core.memory.viewpoints import Viewpoints
 from core.models.lingbot.controls import FirstPicture, LingBotControls
 from core.models.lingbot.needs import Needs
@@ -108,6 +109,9 @@ class LingBotSession:
             decode_dtype=getattr(torch, self._config.decode_dtype),
             text=self._parts.text_config,
             encodes=self._given_frames > 0,
+            sink_follows=sink_follows(
+                PositionMode(self._config.positions), plan.layout, trained_frames=self.trained_frames
+            ),
         )
         return needs.options(plan, dtype, weights=self._config.weights, bank=self._config.bank)
 

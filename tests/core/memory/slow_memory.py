@@ -109,7 +109,15 @@ class SlowMemory:
         keys, values = (
             torch.cat([chunk[layer][i] for chunk in self.past[:chunk]], 1)[:, ids] for i in (0, 1)
         )
-        return self._part(keys, values, ids)
+        shift = torch.where(ids < layout.sink_frames * tokens, self._sink_shift(), 0)
+        return self._part(keys, values, ids, shift)
+
+    def _sink_shift(self) -> int:
+        """Where positions are kept within the trained range, the sink's are, but no nearer than it needs."""
+        layout, seen = self.plan.layout, 3 * self.step.chunk + 3
+        if self.positions not in (PositionMode.CONTIGUOUS, PositionMode.SLOT):
+            return 0
+        return max(0, seen - max(self.trained_frames, layout.sink_frames + layout.recent_frames + 3))
 
     def _retrieved(self, layer: int) -> list[Part]:
         parts = []
@@ -138,7 +146,7 @@ class SlowMemory:
         rank = place if self.positions is PositionMode.LISTED else sorted(chunks).index(chunks[place])
         recent_start = 3 * self.step.chunk - self.plan.layout.recent_frames
         if self.positions is PositionMode.SLOT:
-            free = self.trained_frames - self.plan.layout.recent_frames - 3
+            free = self.trained_frames - self.plan.layout.sink_frames - self.plan.layout.recent_frames - 3
             places = max(1, min(count, free // 3))
             return recent_start - 3 * (places - rank * places // count)
         return recent_start - 3 * (count - rank)
