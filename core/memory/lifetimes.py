@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from core.memory.schedule import Schedule
+from core.memory.selection import Selection
 
 NEVER = -1
 """Stands for a use that does not happen."""
@@ -22,11 +23,11 @@ class ChunkUses:
 
     Attributes:
         used_by: Chunks that retrieve it, ascending.
-        tokens: For each of them the sorted token indices, or None for everything stored.
+        selections: What each of them takes.
     """
 
     used_by: tuple[int, ...]
-    tokens: tuple[Int64[np.ndarray, " _"] | None, ...]
+    selections: tuple[Selection, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,18 @@ class Lifetimes:
 
     def asked_tokens(self, chunk: int) -> Int64[np.ndarray, " tokens"] | None:
         """Sorted token indices that any later chunk retrieves; None for everything stored."""
-        parts = self.uses[chunk].tokens
-        named = [part for part in parts if part is not None]
-        if len(named) < len(parts):
+        if self.comes_whole(chunk):
             return None
-        return np.unique(np.concatenate(named)) if named else np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.last_use(chunk) != NEVER)
+
+    def comes_whole(self, chunk: int) -> bool:
+        """Whether any later chunk retrieves everything stored of it."""
+        return any(selection.picked is None for selection in self.uses[chunk].selections)
+
+    def last_chunk(self, chunk: int) -> int:
+        """Last chunk that retrieves anything of it, or NEVER."""
+        used_by = self.uses[chunk].used_by
+        return used_by[-1] if used_by else NEVER
 
     def first_use(self, chunk: int) -> Int32[np.ndarray, " tokens_per_chunk"]:
         """First chunk that retrieves each token, or NEVER. A whole chunk uses all of its tokens."""
@@ -68,7 +76,7 @@ class Lifetimes:
         found = np.full(self.tokens_per_chunk, NEVER, dtype=np.int32)
         uses = self.uses[chunk]
         for use in order:
-            tokens = uses.tokens[use]
+            tokens = uses.selections[use].tokens
             found[slice(None) if tokens is None else tokens] = uses.used_by[use]
         return found
 
@@ -76,10 +84,10 @@ class Lifetimes:
 def lifetimes(schedule: Schedule, tokens_per_chunk: int) -> Lifetimes:
     """Turn the schedule round: for every past chunk, who retrieves it."""
     used_by: list[list[int]] = [[] for _ in schedule.chunks]
-    tokens: list[list[Int64[np.ndarray, " _"] | None]] = [[] for _ in schedule.chunks]
+    taken: list[list[Selection]] = [[] for _ in schedule.chunks]
     for scheduled in schedule.chunks:
         for selection in scheduled.selections:
             used_by[selection.chunk].append(scheduled.chunk)
-            tokens[selection.chunk].append(selection.tokens)
-    uses = tuple(ChunkUses(tuple(u), tuple(t)) for u, t in zip(used_by, tokens, strict=True))
+            taken[selection.chunk].append(selection)
+    uses = tuple(ChunkUses(tuple(u), tuple(t)) for u, t in zip(used_by, taken, strict=True))
     return Lifetimes(tokens_per_chunk=tokens_per_chunk, uses=uses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,8 +45,24 @@ class OverlapTable:
         self._chunk_frames = viewpoints.chunk_frames
         # Far-away worlds would lose float32 precision; only differences matter.
         self._centre = viewpoints.positions.mean(axis=0)
+        self._shape = (viewpoints.chunk_frames, len(sampling.depths), sampling.rows, sampling.columns)
         self._points = _sample_points(viewpoints, sampling, self._centre)
         self._planes = _side_planes(viewpoints, self._centre)
+
+    @property
+    def points_shape(self) -> tuple[int, int, int, int]:
+        """Frames of a chunk, depths, rows and columns of its sample points."""
+        return self._shape
+
+    @property
+    def planes(self) -> Float32[np.ndarray, "4 chunks frames 4"]:
+        """Side planes of every frustum; a point inside has no negative product."""
+        return self._planes
+
+    def points(self, first: int, last: int) -> Float32[np.ndarray, "chunks frames depths rows columns 3"]:
+        """Sample points of a range of chunks."""
+        points = self._points[first:last, :3]
+        return points.swapaxes(1, 2).reshape(len(points), *self._shape, 3)
 
     @property
     def num_points(self) -> int:
@@ -64,7 +81,8 @@ class OverlapTable:
             planes = self._planes[:, block].reshape(-1, 4)
             # (4 planes, others, frames, points): inside means in front of all four side planes
             inside = (planes @ self._points[chunk]).reshape(4, len(block), self._chunk_frames, -1)
-            seen[start : start + step] = (inside.min(axis=0) >= 0).any(axis=1)
+            inside = np.minimum(np.minimum(inside[0], inside[1]), np.minimum(inside[2], inside[3]))
+            seen[start : start + step] = functools.reduce(np.maximum, inside.swapaxes(0, 1)) >= 0
         return seen
 
     def overlaps(
@@ -87,17 +105,23 @@ def _sample_points(
     width, height = viewpoints.image_size
     u = (np.arange(sampling.columns) + 0.5) * (width / sampling.columns)
     v = (np.arange(sampling.rows) + 0.5) * (height / sampling.rows)
-    fx, fy, cx, cy = viewpoints.intrinsics.T[:, :, None, None]
-    rays = np.ones((viewpoints.num_frames, sampling.rows, sampling.columns, 3))
-    rays[..., 0] = (u[None, None, :] - cx) / fx
-    rays[..., 1] = (v[None, :, None] - cy) / fy
-    in_camera = rays[:, None] * np.asarray(sampling.depths)[None, :, None, None, None]
-    flat = in_camera.reshape(viewpoints.num_frames, -1, 3)
-    world = np.matmul(flat, viewpoints.c2w[:, :3, :3].swapaxes(1, 2))
-    world += (viewpoints.positions - centre)[:, None]
-    homogeneous = np.concatenate([world, np.ones((*world.shape[:2], 1))], axis=-1)
-    by_chunk = homogeneous.reshape(viewpoints.num_chunks, -1, 4)
-    return np.ascontiguousarray(by_chunk.swapaxes(1, 2), dtype=np.float32)
+    pixels = sampling.rows * sampling.columns * len(sampling.depths)
+    by_chunk = np.empty((viewpoints.num_chunks, 4, viewpoints.chunk_frames * pixels), dtype=np.float32)
+    step = max(1, BLOCK_FRAMES // viewpoints.chunk_frames)
+    for start in range(0, viewpoints.num_chunks, step):
+        chunks = slice(start, start + step)
+        block = slice(start * viewpoints.chunk_frames, (start + step) * viewpoints.chunk_frames)
+        fx, fy, cx, cy = viewpoints.intrinsics[block].T[:, :, None, None]
+        rays = np.ones((fx.shape[0], sampling.rows, sampling.columns, 3))
+        rays[..., 0] = (u[None, None, :] - cx) / fx
+        rays[..., 1] = (v[None, :, None] - cy) / fy
+        in_camera = rays[:, None] * np.asarray(sampling.depths)[None, :, None, None, None]
+        flat = in_camera.reshape(len(rays), -1, 3)
+        world = np.matmul(flat, viewpoints.c2w[block, :3, :3].swapaxes(1, 2))
+        world += (viewpoints.positions[block] - centre)[:, None]
+        by_chunk[chunks, :3] = world.reshape(len(by_chunk[chunks]), -1, 3).swapaxes(1, 2)
+    by_chunk[:, 3] = 1
+    return by_chunk
 
 
 def _side_planes(

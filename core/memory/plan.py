@@ -11,9 +11,22 @@ from jaxtyping import Int64
 
 from core.memory.footprint import Footprint
 from core.memory.layout import WindowLayout
+from core.memory.packed import PackedInts
 from core.memory.prune_policy import Pruning
 from core.memory.schedule import Schedule
 from core.memory.selection import Selection
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class StepSlots:
+    """The integers of a step by the token; the properties of `ChunkStep` say what they are."""
+
+    insert_slots: PackedInts
+    insert_pool: PackedInts
+    retrieved_sources: PackedInts
+    retrieved_pool: PackedInts
+    store_tokens: PackedInts | None
+    store_pool: PackedInts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,16 +46,7 @@ class ChunkStep:
         carried_frames: Latent frames just before recent that stay visible, the first perhaps in part (quirks
             of releases only, see `WindowLayout.carried_tokens`).
         carry_slots: Slab token slots where the carried tokens lie until the current frames overwrite them.
-        insert_slots: Region slots to write now.
-        insert_pool: Bank pool slots that they come from. If chunks are pruned on use: of the whole chunks,
-            one after another, whose kept tokens fill the slots.
-        num_retrieved: Retrieved tokens in the region; they fill the slots [0, num_retrieved).
-        retrieved_sources: What each retrieved slot holds: chunk * tokens_per_chunk + token, or the rank
-            among the chunk's kept tokens in place of the token (`MemoryPlan.sources_are_ranks`).
-        retrieved_pool: Bank pool slots of the filled region slots, in slot order (of whole chunks, as in
-            `insert_pool`): what a snapshot needs to rebuild the region.
-        store_tokens: Token indices of this chunk to store, sorted; None if pruning decides by keys.
-        store_pool: Bank pool slots they go to; its length is the number of tokens to store.
+        packed: Slots and sources of tokens; the properties of the same names unpack them anew each time.
         freed_tokens: Bank tokens used for the last time by this step.
         bank_tokens_live: Bank tokens still needed once the step is done.
         hits: Past chunks outside the native window that overlap the view and have tokens in the window.
@@ -57,18 +61,66 @@ class ChunkStep:
     selections: tuple[Selection, ...]
     carried_frames: tuple[int, ...]
     carry_slots: Int64[np.ndarray, " carried"]
-    insert_slots: Int64[np.ndarray, " inserted"]
-    insert_pool: Int64[np.ndarray, " read"]
-    num_retrieved: int
-    retrieved_sources: Int64[np.ndarray, " retrieved"]
-    retrieved_pool: Int64[np.ndarray, " behind"]
-    store_tokens: Int64[np.ndarray, " stored"] | None
-    store_pool: Int64[np.ndarray, " stored"]
+    packed: StepSlots
     freed_tokens: int
     bank_tokens_live: int
     hits: int
     misses: int
     idle: int
+
+    @property
+    def num_retrieved(self) -> int:
+        """Retrieved tokens in the region; they fill the slots [0, num_retrieved)."""
+        return self.packed.retrieved_sources.count
+
+    @property
+    def num_inserted(self) -> int:
+        """Tokens to write into the region now."""
+        return self.packed.insert_slots.count
+
+    @property
+    def num_stored(self) -> int:
+        """Tokens of this chunk to store."""
+        return self.packed.store_pool.count
+
+    @property
+    def insert_slots(self) -> Int64[np.ndarray, " inserted"]:
+        """Region slots to write now."""
+        return self.packed.insert_slots.unpack()
+
+    @property
+    def insert_pool(self) -> Int64[np.ndarray, " read"]:
+        """Bank pool slots that they come from.
+
+        If chunks are pruned on use: of the whole chunks, one after another, whose kept tokens fill the slots.
+        """
+        return self.packed.insert_pool.unpack()
+
+    @property
+    def retrieved_sources(self) -> Int64[np.ndarray, " retrieved"]:
+        """What each retrieved slot holds: chunk * tokens_per_chunk + token.
+
+        Or the rank among the chunk's kept tokens in place of the token (`MemoryPlan.sources_are_ranks`).
+        """
+        return self.packed.retrieved_sources.unpack()
+
+    @property
+    def retrieved_pool(self) -> Int64[np.ndarray, " behind"]:
+        """Bank pool slots of the filled region slots, in slot order (of whole chunks, as in `insert_pool`).
+
+        What a snapshot needs to rebuild the region.
+        """
+        return self.packed.retrieved_pool.unpack()
+
+    @property
+    def store_tokens(self) -> Int64[np.ndarray, " stored"] | None:
+        """Token indices of this chunk to store, sorted; None if pruning decides by keys."""
+        return None if self.packed.store_tokens is None else self.packed.store_tokens.unpack()
+
+    @property
+    def store_pool(self) -> Int64[np.ndarray, " stored"]:
+        """Bank pool slots they go to."""
+        return self.packed.store_pool.unpack()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,7 +176,7 @@ class MemoryPlan:
     @cached_property
     def stored_tokens(self) -> int:
         """Tokens that are ever stored."""
-        return sum(len(step.store_pool) for step in self.steps)
+        return sum(step.num_stored for step in self.steps)
 
     @cached_property
     def retrieved_tokens(self) -> int:
@@ -134,7 +186,7 @@ class MemoryPlan:
     @cached_property
     def inserted_tokens(self) -> int:
         """Tokens copied from the bank into the window, summed over chunks."""
-        return sum(len(step.insert_slots) for step in self.steps)
+        return sum(step.num_inserted for step in self.steps)
 
     @property
     def retrieved_token_ratio(self) -> float:

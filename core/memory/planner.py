@@ -11,8 +11,9 @@ from core.errors import InputError
 from core.memory.carry import CarriedTokens
 from core.memory.footprint import Footprint
 from core.memory.layout import MemoryMode, WindowLayout
-from core.memory.lifetimes import Lifetimes, lifetimes
-from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.lifetimes import NEVER, Lifetimes, lifetimes
+from core.memory.packed import PackedInts
+from core.memory.plan import ChunkStep, MemoryPlan, StepSlots
 from core.memory.prune_policy import Pruning, kept_tokens
 from core.memory.schedule import HIT_OVERLAP, ScheduledChunk, build_schedule
 from core.memory.selection import Selection
@@ -79,18 +80,22 @@ def plan_memory(
 class _Stored:
     """Where the stored tokens of a chunk lie.
 
-    `ids` are token indices, or ranks among the stored tokens if keys decide; sorted either way.
+    `ids` are token indices, or ranks among the stored tokens if keys decide; sorted either way. What the
+    others say of an id that is not stored means nothing.
     """
 
     ids: Int64[np.ndarray, " stored"]
-    pool: Int64[np.ndarray, " stored"]
-    last_use: Int32[np.ndarray, " stored"]
+    pool_of: Int64[np.ndarray, " tokens_per_chunk"]
+    last_use: Int32[np.ndarray, " tokens_per_chunk"]
 
-    def places(self, selection: Selection) -> Int64[np.ndarray, " places"]:
-        """Which of the stored tokens a selection takes."""
-        if selection.tokens is None:
-            return np.arange(len(self.ids), dtype=np.int64)
-        return np.searchsorted(self.ids, selection.tokens).astype(np.int64)
+
+@dataclass(frozen=True, eq=False)
+class _Located:
+    """Tokens of a selection: labels (chunk * tokens_per_chunk + id), pool slots, and slots not used again."""
+
+    labels: Int64[np.ndarray, " n"]
+    slots: Int64[np.ndarray, " n"]
+    spent: Int64[np.ndarray, " spent"]
 
 
 class _Bank:
@@ -113,39 +118,39 @@ class _Bank:
         self._keep_all = keep_all
         self._stored: dict[int, _Stored] = {}
 
-    def locate(self, selection: Selection) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-        """Labels (chunk * tokens_per_chunk + id) and pool slots of a selection."""
-        stored = self._stored[selection.chunk]
-        places = stored.places(selection)
-        return selection.chunk * self._uses.tokens_per_chunk + stored.ids[places], stored.pool[places]
+    def locate(self, selection: Selection, coming: int) -> _Located:
+        """Where the tokens are that a coming chunk selects."""
+        stored, tokens = self._stored[selection.chunk], selection.tokens
+        ids = stored.ids if tokens is None else tokens
+        slots = stored.pool_of[ids]
+        labels = selection.chunk * self._uses.tokens_per_chunk + ids
+        return _Located(labels, slots, slots[stored.last_use[ids] == coming])
 
-    def free_after(self, scheduled: ScheduledChunk) -> int:
+    def free(self, located: list[_Located], scheduled: ScheduledChunk) -> int:
         """Free what this chunk retrieved for the last time; returns the number of tokens."""
+        for selection in scheduled.selections:
+            if self._uses.last_chunk(selection.chunk) == scheduled.chunk:
+                del self._stored[selection.chunk]  # nobody will ask where it lies
         if self._keep_all:
             return 0
-        spent = [_NOTHING]
-        for selection in scheduled.selections:
-            stored = self._stored[selection.chunk]
-            places = stored.places(selection)
-            spent.append(stored.pool[places[stored.last_use[places] == scheduled.chunk]])
-        slots = np.concatenate(spent)
+        slots = np.concatenate([_NOTHING, *(part.spent for part in located)])
         self.pool.give_back(slots)
         return len(slots)
 
     def store(self, chunk: int) -> tuple[Int64[np.ndarray, " n"] | None, Int64[np.ndarray, " n"]]:
         """Store what will be asked for; returns its token indices (None if keys decide) and pool slots."""
-        asked = self._uses.asked_tokens(chunk)
-        if self._keep_all:
-            asked = None
-        if asked is not None and not len(asked):
-            return _NOTHING, _NOTHING
-        tokens = kept_tokens(self._pruning, self._viewpoints, chunk) if asked is None else asked
-        ids = np.arange(self._stored_per_chunk, dtype=np.int64) if tokens is None else tokens
         # By keys, token indices are unknown; but then chunks come whole, and all their tokens end together.
-        last_use = self._uses.last_use(chunk)[ids]
-        stored = _Stored(ids, self.pool.take(len(ids)), last_use)
-        self._stored[chunk] = stored
-        return tokens, stored.pool
+        last_use = self._uses.last_use(chunk)
+        tokens: Int64[np.ndarray, " n"] | None = np.flatnonzero(last_use != NEVER)
+        if self._keep_all or self._uses.comes_whole(chunk):
+            tokens = kept_tokens(self._pruning, self._viewpoints, chunk)
+        ids = np.arange(self._stored_per_chunk, dtype=np.int64) if tokens is None else tokens
+        slots = self.pool.take(len(ids))
+        if self._uses.last_chunk(chunk) != NEVER:
+            pool_of = np.zeros(self._uses.tokens_per_chunk, dtype=np.int64)
+            pool_of[ids] = slots
+            self._stored[chunk] = _Stored(ids, pool_of, last_use)
+        return tokens, slots
 
 
 def _plan_step(
@@ -159,11 +164,11 @@ def _plan_step(
     reinsert_all: bool,
 ) -> ChunkStep:
     chunk = scheduled.chunk
-    located = [bank.locate(selection) for selection in scheduled.selections]
-    sources = np.concatenate([_NOTHING, *(labels[:kept_on_use] for labels, _ in located)])
-    pools = [slots for _, slots in located]
+    located = [bank.locate(selection, chunk) for selection in scheduled.selections]
+    sources = np.concatenate([_NOTHING, *(part.labels[:kept_on_use] for part in located)])
+    pools = [part.slots for part in located]
     update = region.update(sources, rewrite_all=reinsert_all)
-    freed = bank.free_after(scheduled)
+    freed = bank.free(located, scheduled)
     store_tokens, store_pool = bank.store(chunk)
     current = layout.current(chunk)
     tokens = layout.carried_tokens(chunk, sum(len(slots) for slots in pools))
@@ -175,13 +180,14 @@ def _plan_step(
         selections=scheduled.selections,
         carried_frames=_frames_of(tokens, layout.tokens_per_frame),
         carry_slots=carried.update(tokens, chunk=chunk, num_retrieved=len(sources)),
-        insert_slots=update.slots,
-        insert_pool=_behind(update.wanted, pools, kept_on_use),
-        num_retrieved=len(sources),
-        retrieved_sources=sources[update.order],
-        retrieved_pool=_behind(update.order, pools, kept_on_use),
-        store_tokens=store_tokens,
-        store_pool=store_pool,
+        packed=StepSlots(
+            insert_slots=PackedInts.pack(update.slots),
+            insert_pool=PackedInts.pack(_behind(update.wanted, pools, kept_on_use)),
+            retrieved_sources=PackedInts.pack(sources[update.order]),
+            retrieved_pool=PackedInts.pack(_behind(update.order, pools, kept_on_use)),
+            store_tokens=None if store_tokens is None else PackedInts.pack(store_tokens),
+            store_pool=PackedInts.pack(store_pool),
+        ),
         freed_tokens=freed,
         bank_tokens_live=bank.pool.live,
         hits=scheduled.hits,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from core.errors import InputError
 from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.overlap import OverlapSampling, OverlapTable, overlap_table
+from core.memory.relevance import relevant_counts
 from core.memory.selection import Selection
-from core.memory.strategies.base import Strategy
+from core.memory.strategies.base import BatchStrategy, Strategy
 from core.memory.viewpoints import Viewpoints
 
 HIT_OVERLAP = 0.5
@@ -109,33 +111,45 @@ def build_schedule(
     _check(viewpoints, layout, strategy, hit_overlap)
     chooser = strategy if layout.mode == MemoryMode.WORLDKV else None
     table = overlap_table(viewpoints, sampling or OverlapSampling())
+    outside = [layout.outside(chunk) for chunk in range(layout.num_chunks)]
+    relevant = relevant_counts(viewpoints, table, outside, hit_overlap)
+    chosen = _choose(viewpoints, layout, chooser)
     chunks = tuple(
-        _schedule_chunk(viewpoints, layout, chooser, chunk, table, hit_overlap)
-        for chunk in range(layout.num_chunks)
+        _scheduled(chunk, len(layout.candidates(chunk)), selections, table, int(count), hit_overlap)
+        for chunk, (selections, count) in enumerate(zip(chosen, relevant, strict=True))
     )
     return Schedule(strategy=chooser.name if chooser else None, hit_overlap=hit_overlap, chunks=chunks)
 
 
-def _schedule_chunk(
-    viewpoints: Viewpoints,
-    layout: WindowLayout,
-    strategy: Strategy | None,
+def _choose(
+    viewpoints: Viewpoints, layout: WindowLayout, strategy: Strategy | None
+) -> Iterator[list[Selection]]:
+    """What the strategy takes for each chunk."""
+    asked = [(chunk, layout.candidates(chunk)) for chunk in range(layout.num_chunks)]
+    if isinstance(strategy, BatchStrategy):
+        yield from strategy.select_all(viewpoints, asked, layout.retrieve_tokens)
+        return
+    for chunk, candidates in asked:
+        if strategy and len(candidates):
+            yield strategy.select(viewpoints, chunk, candidates, layout.retrieve_tokens)
+        else:
+            yield []
+
+
+def _scheduled(
     chunk: int,
+    num_candidates: int,
+    selections: list[Selection],
     table: OverlapTable,
+    relevant: int,
     hit_overlap: float,
 ) -> ScheduledChunk:
-    candidates, outside = layout.candidates(chunk), layout.outside(chunk)
-    selections: list[Selection] = []
-    if strategy and len(candidates):
-        selections = strategy.select(viewpoints, chunk, candidates, layout.retrieve_tokens)
-    overlap = table.overlaps(chunk, outside)
-    relevant = int((overlap >= hit_overlap).sum())
-    seen = [float(overlap[s.chunk - outside.start]) for s in selections]
-    hits = sum(o >= hit_overlap for o in seen)
+    overlap = table.overlaps(chunk, [s.chunk for s in selections]).tolist() if selections else []
+    hits = sum(o >= hit_overlap for o in overlap)
     return ScheduledChunk(
         chunk=chunk,
-        num_candidates=len(candidates),
-        selections=tuple(replace(s, overlap=o) for s, o in zip(selections, seen, strict=True)),
+        num_candidates=num_candidates,
+        selections=tuple(s.seen(o) for s, o in zip(selections, overlap, strict=True)),
         hits=hits,
         misses=relevant - hits,
         idle=len(selections) - hits,

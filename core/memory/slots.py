@@ -35,7 +35,8 @@ class PoolSlots:
 
     def give_back(self, slots: Int64[np.ndarray, " slots"]) -> None:
         """Free slots that are in use."""
-        self._free = np.sort(np.concatenate([self._free, slots]))
+        # Two sorted stretches: the stable sort merges them.
+        self._free = np.sort(np.concatenate([self._free, np.sort(slots)]), kind="stable")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 from core.memory.selection import Selection
@@ -33,4 +33,15 @@ class Strategy(Protocol):
 
         Fewer than the budget allows where too little corresponds. `overlap` is left to the schedule.
         """
+        ...
+
+
+@runtime_checkable
+class BatchStrategy(Strategy, Protocol):
+    """A strategy that is faster when it is asked for all coming chunks at once."""
+
+    def select_all(
+        self, viewpoints: Viewpoints, asked: Sequence[tuple[int, range]], budget_tokens: int
+    ) -> Iterator[list[Selection]]:
+        """`select` for many coming chunks, each with its candidates; nothing where there are none."""
         ...

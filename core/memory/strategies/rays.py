@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
@@ -13,6 +13,10 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from core.errors import InputError
 from core.memory.selection import Selection
+from core.memory.strategies.ray_cells import CellGrid, cell_grid, cell_rays
+from core.memory.strategies.ray_index import frame_index
+from core.memory.strategies.ray_pairs import RayMetric
+from core.memory.strategies.ray_search import CellSearch
 from core.memory.viewpoints import Viewpoints
 
 FIRST_RANKS = 8
@@ -92,15 +96,65 @@ class Rays:
         chunks = np.asarray(candidates, dtype=np.int64)
         if not len(chunks) or budget_tokens < 1:
             return []
+        cells = cell_grid(viewpoints)
+        if cells.cell != (1, 1):
+            search = self._cell_search(viewpoints, cells, chunks, budget_tokens)
+            return next(search.select([chunk], [len(chunks) * viewpoints.chunk_frames], budget_tokens))
         frames = _frames_of(chunks, viewpoints.chunk_frames)
-        search = _Search(self, viewpoints, chunk, frames)
+        exact = _Search(self, viewpoints, chunk, frames)
         ranks = FIRST_RANKS
         while True:
-            keys = search.nearest(ranks)
-            taken = _take(keys, budget_tokens, search.num_tokens)
+            keys = exact.nearest(ranks)
+            taken = _take(keys, budget_tokens, exact.num_tokens)
             if len(taken) == budget_tokens or keys.shape[1] < ranks or keys[:, -1].min() == USELESS:
-                return _group(*search.decode(taken), viewpoints.tokens_per_chunk)
+                return _group(*exact.decode(taken), viewpoints.tokens_per_chunk)
             ranks *= 2
+
+    def select_all(
+        self, viewpoints: Viewpoints, asked: Sequence[tuple[int, range]], budget_tokens: int
+    ) -> Iterator[list[Selection]]:
+        """`select` for many coming chunks with their candidates: faster where frames have many tokens."""
+        cells = cell_grid(viewpoints)
+        widest = max((candidates for _, candidates in asked), key=len, default=range(0))
+        prefixes = all(c == widest[: len(c)] for _, c in asked)
+        if cells.cell == (1, 1) or not prefixes or not widest or budget_tokens < 1:
+            for chunk, candidates in asked:
+                yield self.select(viewpoints, chunk, candidates, budget_tokens)
+            return
+        search = self._cell_search(viewpoints, cells, np.asarray(widest, dtype=np.int64), budget_tokens)
+        chunks = [chunk for chunk, candidates in asked if candidates]
+        limits = [len(candidates) * viewpoints.chunk_frames for _, candidates in asked if candidates]
+        found = search.select(chunks, limits, budget_tokens)
+        for _, candidates in asked:
+            yield next(found) if candidates else []
+
+    def _cell_search(
+        self,
+        viewpoints: Viewpoints,
+        cells: CellGrid,
+        chunks: Int64[np.ndarray, " chunks"],
+        budget_tokens: int,
+    ) -> CellSearch:
+        rays = cell_rays(viewpoints, cells)
+        metric = RayMetric(
+            viewpoints=viewpoints,
+            cells=cells,
+            rays=rays,
+            rotations=np.ascontiguousarray(np.moveaxis(viewpoints.c2w[:, :3, :3], 2, 0), dtype=np.float32),
+            weight=self.translation_weight,
+            level_rad=self.tolerance * cells.pitch_rad(viewpoints),
+            pitch_levels=round(1 / self.tolerance),
+            max_distance=self.max_distance,
+        )
+        index = frame_index(
+            viewpoints,
+            _frames_of(chunks, viewpoints.chunk_frames),
+            cones=rays.cones[rays.kind],
+            copies=-(-budget_tokens // viewpoints.tokens_per_frame) if self.order == "older" else None,
+            slack_rad=metric.level_rad,
+            weight=self.translation_weight,
+        )
+        return CellSearch(metric, index, self.order == "newer")
 
 
 class _Search:

@@ -1,0 +1,142 @@
+"""`rays` by the cell: the search, for a few coming chunks at a time.
+
+Every query ray takes its nearest cell of each past frame: first that of the frame where it is nearest of all,
+then of the second, until the token budget is full. Neighbouring rays take the neighbouring cells.
+
+shapes: b coming chunks, q query rays of each, p and s past frames for each chunk, cells of these s frames
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from core.memory.selection import Selection
+from core.memory.strategies.ray_cells import CellTokens
+from core.memory.strategies.ray_index import GROUP_FRAMES, FrameIndex
+from core.memory.strategies.ray_pairs import USELESS, RayMetric, RayPairs
+from core.memory.strategies.ray_take import TakenCells, first_of_each, take_cells
+
+BLOCK_CHUNKS = 16
+"""Coming chunks searched at once."""
+
+GROUPS = 16
+"""Groups of past frames looked at per coming chunk, those of least rank."""
+
+FRAMES = 24
+"""Frames of these whose cells are compared: the nearest for a few probe rays."""
+
+
+@dataclass(frozen=True, eq=False)
+class CellSearch:
+    """The search for one rollout.
+
+    Attributes:
+        metric: What distance means.
+        index: Candidate frames, in the order in which they appear.
+        newer_first: Whether later frames win ties.
+    """
+
+    metric: RayMetric
+    index: FrameIndex
+    newer_first: bool
+
+    def select(
+        self, chunks: Sequence[int], num_candidates: Sequence[int], budget_tokens: int
+    ) -> Iterator[list[Selection]]:
+        """What each coming chunk takes from the first so many candidate frames."""
+        views, cells = self.metric.viewpoints, self.metric.cells
+        for start in range(0, len(chunks), BLOCK_CHUNKS):
+            block = np.asarray(chunks[start : start + BLOCK_CHUNKS], dtype=np.int64)
+            limits = np.asarray(num_candidates[start : start + BLOCK_CHUNKS], dtype=np.int64)
+            coming = block[:, None] * views.chunk_frames + np.arange(views.chunk_frames)
+            rays = self.metric.world_rays(coming)
+            frames = self._nearest(coming, rays, self._near(coming, limits))
+            pairs = RayPairs(self.metric, coming, rays.reshape(len(frames), -1, 3), frames)
+            taken = take_cells(
+                pairs.cell_keys(),
+                np.tile(cells.sizes, frames.shape[1]),
+                budget_tokens,
+                grid=cells.shape,
+                step=self.metric.pitch_levels,
+                last_level=self.metric.last_level,
+            )
+            yield from self._group(taken, frames)
+
+    def _near(
+        self, coming: Int64[np.ndarray, "b m"], limits: Int64[np.ndarray, " b"]
+    ) -> Int64[np.ndarray, "b p"]:
+        """Frames of the groups of least rank, those that win ties first; -1 for none."""
+        index, views = self.index, self.metric.viewpoints
+        groups = int(np.searchsorted(index.starts, limits.max()))
+        ranks = index.group_ranks(
+            views.positions[coming], views.forwards[coming], groups, weight=self.metric.weight
+        )
+        levels = (ranks * np.float32(1 / self.metric.level_rad)).astype(np.int64)
+        number = np.arange(groups)
+        keys = levels * groups + (number[::-1] if self.newer_first else number)
+        keys[index.starts[:groups] >= limits[:, None]] = np.iinfo(np.int64).max
+        count = min(GROUPS, groups)
+        best = np.argpartition(keys, count - 1, axis=1)[:, :count]
+        places = (best[..., None] * GROUP_FRAMES + np.arange(GROUP_FRAMES)).reshape(len(best), -1)
+        exists = places < len(index.frames)
+        places = np.minimum(places, len(index.frames) - 1)
+        frames = np.where(exists & (index.born[places] < limits[:, None]), index.frames[places], -1)
+        frames.sort(axis=1)
+        return frames[:, ::-1] if self.newer_first else frames
+
+    def _nearest(
+        self,
+        coming: Int64[np.ndarray, "b m"],
+        rays: Float32[np.ndarray, "b m cells 3"],
+        frames: Int64[np.ndarray, "b p"],
+    ) -> Int64[np.ndarray, "b s"]:
+        """The frames nearest to a few probe rays: the nearest of each ray, then the second nearest, ..."""
+        count, (rows, cols) = min(FRAMES, frames.shape[1]), self.metric.cells.shape
+        probes = [0, cols - 1, rows // 2 * cols + cols // 2, (rows - 1) * cols, rows * cols - 1]
+        pairs = RayPairs(self.metric, coming, rays[:, :, probes].reshape(len(frames), -1, 3), frames)
+        keys = np.sort(pairs.frame_keys(), axis=-1)[..., :count].swapaxes(1, 2).reshape(len(frames), -1)
+        first = first_of_each(
+            np.where(keys == USELESS, frames.shape[1], keys % frames.shape[1]), frames.shape[1]
+        )
+        found = np.sort(np.argpartition(first, count - 1, axis=1)[:, :count], axis=1)
+        unwanted = np.take_along_axis(first, found, axis=1) == keys.shape[1]
+        return np.where(unwanted, -1, np.take_along_axis(frames, found, axis=1))
+
+    def _group(self, taken: TakenCells, frames: Int64[np.ndarray, "b s"]) -> Iterator[list[Selection]]:
+        """One selection a past chunk, in the order in which the past chunks were first taken from."""
+        cells, chunk_frames = self.metric.cells, self.metric.cells.chunk_frames
+        num_chunks = self.metric.viewpoints.num_chunks
+        slot, cell = np.divmod(taken.cell, cells.num_cells)
+        label = (taken.chunk * num_chunks * chunk_frames + frames[taken.chunk, slot]) * cells.num_cells + cell
+        order = np.argsort(label)
+        owner, within = np.divmod(label[order], chunk_frames * cells.num_cells)
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        found: list[list[tuple[int, Selection]]] = [[] for _ in frames]
+        if len(starts):
+            tokens = taken.tokens[order]
+            scores = np.add.reduceat(taken.level[order] * tokens, starts) * self.metric.level_rad
+            scores /= np.add.reduceat(tokens, starts)
+            cut = np.where(tokens < taken.whole[order], np.arange(len(order)), -1)
+            coming, past = np.divmod(owner[starts], num_chunks)
+            columns = (
+                coming,
+                past,
+                scores,
+                np.minimum.reduceat(order, starts),
+                np.maximum.reduceat(cut, starts),
+            )
+            picked = np.split(within.astype(np.int16), starts[1:])
+            for row in zip(picked, *(column.tolist() for column in columns), strict=True):
+                part, b, chunk, score, first, at = row
+                packed = (
+                    CellTokens(cells, part)
+                    if at < 0
+                    else CellTokens(cells, part, int(within[at]), int(tokens[at]))
+                )
+                found[b].append((first, Selection(chunk, packed, score)))
+        for selections in found:
+            yield [s for _, s in sorted(selections, key=lambda pair: pair[0])]
