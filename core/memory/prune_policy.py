@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Int64
 
 from core.errors import InputError
+from core.memory.view_prune import farthest_tokens
 from core.memory.viewpoints import Viewpoints
 
 PruneRule = Literal["none", "key", "view", "random", "stride"]
 PruneTime = Literal["store", "use"]
-
-GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
-"""Multiples of it modulo 1 fill an interval evenly at any count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,13 @@ def kept_tokens(pruning: Pruning, viewpoints: Viewpoints, chunk: int) -> Int64[n
     if keep >= tokens or chunk_frames == 1 or pruning.when == "use":
         return np.arange(viewpoints.tokens_per_chunk, dtype=np.int64)
     if pruning.rule == "view":
-        others = _farthest(pruning, viewpoints, chunk, keep)
+        others = farthest_tokens(
+            viewpoints,
+            chunk,
+            keep=keep,
+            pooled=pruning.pooled,
+            translation_weight=pruning.translation_weight,
+        )
     else:
         rng = np.random.default_rng([pruning.seed, chunk])
         groups, size = (1, chunk_frames - 1) if pruning.pooled else (chunk_frames - 1, 1)
@@ -128,41 +132,3 @@ def _pick(rule: str, count: int, keep: int, rng: np.random.Generator) -> Int64[n
     if rule == "random":
         return rng.permutation(count)[:keep].astype(np.int64)
     return (2 * np.arange(keep, dtype=np.int64) + 1) * count // (2 * keep)
-
-
-def _farthest(pruning: Pruning, viewpoints: Viewpoints, chunk: int, keep: int) -> Int64[np.ndarray, " kept"]:
-    """Take the ray farthest from all kept ones, again and again, within the budget per frame or per chunk."""
-    tokens, chunk_frames = viewpoints.tokens_per_frame, viewpoints.chunk_frames
-    origins, directions = viewpoints.rays(viewpoints.frames_of(chunk))
-    frame_of = np.repeat(np.arange(chunk_frames), tokens)
-    gaps = pruning.translation_weight * np.linalg.norm(origins[:, None] - origins[None], axis=-1)
-    flat = directions.reshape(-1, 3)
-    # Where many are equally far (a camera that holds still), an evenly spread order decides.
-    spread = np.argsort(np.arange(len(flat) - tokens) * GOLDEN_RATIO % 1.0, kind="stable") + tokens
-    away = np.full(len(flat), np.inf)
-    for kept in range(tokens):
-        away = np.minimum(away, _ray_distance(flat, kept) + gaps[frame_of, 0])
-    open_ = np.ones(len(flat), dtype=bool)
-    open_[:tokens] = False
-    left = np.full(chunk_frames, (chunk_frames - 1) * keep if pruning.pooled else keep)
-    chosen: list[int] = []
-    for _ in range((chunk_frames - 1) * keep):
-        best = int(spread[np.argmax(_ranked(away, open_)[spread])])
-        chosen.append(best)
-        open_[best] = False
-        left[frame_of[best]] -= 1
-        if not left[frame_of[best]]:
-            open_[frame_of == frame_of[best]] = False
-        away = np.minimum(away, _ray_distance(flat, best) + gaps[frame_of, frame_of[best]])
-    return np.asarray(chosen, dtype=np.int64)
-
-
-def _ranked(
-    away: Float64[np.ndarray, " tokens"], open_: Bool[np.ndarray, " tokens"]
-) -> Float64[np.ndarray, " tokens"]:
-    """Distances without rounding noise; -1 where the token may not be taken."""
-    return np.where(open_, np.round(away, 6), -1.0)
-
-
-def _ray_distance(rays: Float64[np.ndarray, "tokens 3"], kept: int) -> Float64[np.ndarray, " tokens"]:
-    return np.asarray(np.arccos(np.clip(rays @ rays[kept], -1.0, 1.0)))

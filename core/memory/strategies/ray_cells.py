@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int16, Int64
@@ -85,6 +85,7 @@ def _centres(tokens: int, cell: int) -> Float64[np.ndarray, " cells"]:
     return np.asarray((edges[:-1] + edges[1:]) / 2)
 
 
+@lru_cache(maxsize=8)
 def cell_grid(viewpoints: Viewpoints, max_cells: int = MAX_CELLS) -> CellGrid:
     """The finest cells within the budget, as square in angle as the grid allows.
 
