@@ -48,8 +48,7 @@ def sink_start(mode: PositionMode, step: ChunkStep, layout: WindowLayout, *, tra
     """
     if not sink_follows(mode, layout, trained_frames=trained_frames):
         return 0
-    window = layout.sink_frames + layout.recent_frames + layout.chunk_frames
-    return max(0, step.frames + layout.chunk_frames - max(trained_frames, window))
+    return max(0, step.frames + layout.chunk_frames - max(trained_frames, layout.sink_frames))
 
 
 def sink_follows(mode: PositionMode, layout: WindowLayout, *, trained_frames: int) -> bool:
@@ -85,6 +84,9 @@ def frame_shifts(
         room = max(1, min(room, (trained_frames - window) // layout.chunk_frames))
     places = np.arange(len(present)) * room // len(present)
     starts = before_recent - layout.chunk_frames * (room - places)
+    if mode is PositionMode.SLOT:  # where nothing is free within the trained range, recent frames share theirs
+        earliest = step.frames + layout.chunk_frames - max(trained_frames, layout.chunk_frames)
+        starts = np.maximum(starts, min(earliest, step.frames))
     order = np.argsort(present)
     at = order[np.searchsorted(present, chunk_of, sorter=order)]
     shifts: Int64[np.ndarray, " retrieved"] = starts[at] - layout.chunk_frames * chunk_of

@@ -117,7 +117,7 @@ class SlowMemory:
         layout, seen = self.plan.layout, 3 * self.step.chunk + 3
         if self.positions not in (PositionMode.CONTIGUOUS, PositionMode.SLOT):
             return 0
-        return max(0, seen - max(self.trained_frames, layout.sink_frames + layout.recent_frames + 3))
+        return max(0, seen - max(self.trained_frames, layout.sink_frames))
 
     def _retrieved(self, layer: int) -> list[Part]:
         parts = []
@@ -148,7 +148,8 @@ class SlowMemory:
         if self.positions is PositionMode.SLOT:
             free = self.trained_frames - self.plan.layout.sink_frames - self.plan.layout.recent_frames - 3
             places = max(1, min(count, free // 3))
-            return recent_start - 3 * (places - rank * places // count)
+            start = recent_start - 3 * (places - rank * places // count)
+            return max(start, 3 * self.step.chunk + 3 - max(3, self.trained_frames))
         return recent_start - 3 * (count - rank)
 
     def _kept_by_key(self, keys: torch.Tensor, chunk: int, *, shift: int, anchor: int) -> np.ndarray:

@@ -11,11 +11,11 @@ from tests.core.memory.tiny import CPU, make_plan, new_memory, run, there_and_ba
 TRAINED = 18
 
 
-def keys_offsets(mode, plan, step):
+def keys_offsets(mode, plan, step, trained=TRAINED):
     """How far before the chunk's newest frame the sink and every retrieved token stand."""
     newest = step.frames + 2
-    starts = [newest - sink_start(mode, step, plan.layout, trained_frames=TRAINED)]
-    moved = frame_shifts(mode, step, plan.layout, trained_frames=TRAINED)
+    starts = [newest - sink_start(mode, step, plan.layout, trained_frames=trained)]
+    moved = frame_shifts(mode, step, plan.layout, trained_frames=trained)
     tokens = plan.footprint.tokens_per_frame
     return starts + list(newest - (step.retrieved_sources // tokens + moved))
 
