@@ -90,7 +90,7 @@ def _read_safetensors(
             for name, tensor in held.items():
                 file.seek(tensor.start or 0)
                 if file.readinto(memory[: tensor.num_bytes]) != tensor.num_bytes:
-                    raise _lost(path, f"it ends within {name}")
+                    raise _lost(path, f"it ends within {tensor.key}")
                 flat = buffer[: tensor.num_bytes].view(getattr(torch, tensor.dtype))
                 yield name, flat.view(tensor.shape)
     except OSError as error:
@@ -100,9 +100,9 @@ def _read_safetensors(
 def _read_pth(path: Path, held: dict[str, StoredTensor]) -> Iterator[tuple[str, Tensor]]:
     mapped = open_pth(path, location="cpu")
     for name, tensor in held.items():
-        if name not in mapped or tuple(mapped[name].shape) != tensor.shape:
-            raise _lost(path, f"{name} is another than when it was opened")
-        yield name, mapped.pop(name)
+        if tensor.key not in mapped or tuple(mapped[tensor.key].shape) != tensor.shape:
+            raise _lost(path, f"{tensor.key} is another than when it was opened")
+        yield name, mapped.pop(tensor.key)
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

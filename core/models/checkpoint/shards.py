@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,14 @@ class Weights:
         for tensor in self.tensors.values():
             total[tensor.dtype] = total.get(tensor.dtype, 0) + tensor.num_bytes
         return tuple(sorted(total, key=lambda dtype: -total[dtype]))
+
+    def renamed(self, names: Mapping[str, str]) -> Weights:
+        """The same tensors under other names.
+
+        Args:
+            names: The new name of every tensor that is wanted; the others are left out.
+        """
+        return replace(self, tensors={names[old]: t for old, t in self.tensors.items() if old in names})
 
 
 def open_weights(path: Path) -> Weights:

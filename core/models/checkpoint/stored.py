@@ -46,6 +46,7 @@ class StoredTensor:
         dtype: torch's word for its element type.
         num_bytes: Bytes of its data.
         file: Where it lies.
+        key: Its name there; who opened the file may know it by another one.
         start: Byte of the file at which its data begins; None in a `.pth`, where torch finds it.
     """
 
@@ -53,6 +54,7 @@ class StoredTensor:
     dtype: str
     num_bytes: int
     file: Path
+    key: str
     start: int | None = None
 
     @property
@@ -102,6 +104,7 @@ def read_pth_header(path: Path) -> dict[str, StoredTensor]:
             dtype=str(tensor.dtype).removeprefix("torch."),
             num_bytes=tensor.numel() * tensor.element_size(),
             file=path,
+            key=name,
         )
         for name, tensor in cast("dict[str, torch.Tensor]", stored).items()
     }
@@ -173,7 +176,9 @@ def _tensor(path: Path, name: str, entry: object, begin: int) -> StoredTensor:
         raise _unreadable(
             path, f"{name} takes {last - first:,} bytes, which its shape {list(shape)} does not"
         )
-    return StoredTensor(shape=shape, dtype=dtype, num_bytes=last - first, file=path, start=begin + first)
+    return StoredTensor(
+        shape=shape, dtype=dtype, num_bytes=last - first, file=path, key=name, start=begin + first
+    )
 
 
 def _count(value: object) -> int:

@@ -129,6 +129,36 @@ def test_names_and_shapes_are_compared_before_anything_is_read(tmp_path: Path, t
     assert caught.value.where == str(weights.source)
 
 
+@pytest.mark.parametrize("kind", ["shards", "pth"])
+def test_tensors_under_other_names(tmp_path: Path, trained: Net, kind: str) -> None:
+    """A prefix is taken off, and what the network has no use for is neither read nor counted."""
+    held = {f"model.{name}": tensor for name, tensor in trained.state_dict().items()}
+    held["model.layers.spare"] = torch.zeros(7)
+    if kind == "shards":
+        write_shards(tmp_path / "w", held, num_shards=3)
+    else:
+        (tmp_path / "w").mkdir()
+        torch.save(held, tmp_path / "w" / "net.pth")
+    stored = open_weights(tmp_path / "w")
+    wanted = {name: name.removeprefix("model.") for name in held if name != "model.layers.spare"}
+    weights = stored.renamed(wanted)
+    assert (weights.source, weights.num_bytes) == (stored.source, stored.num_bytes - 7 * 4)
+    told: list[tuple[int, int]] = []
+    net = meta()
+    load_into(net, weights, device=CPU, dtype=torch.float32, on_progress=lambda *each: told.append(each))
+    assert told[-1] == (weights.num_bytes, weights.num_bytes)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, trained.state_dict()[name]), name
+
+
+def test_errors_name_tensors_as_the_file_does(tmp_path: Path) -> None:
+    torch.save({"model.a": torch.zeros(3)}, tmp_path / "net.pth")
+    weights = open_weights(tmp_path / "net.pth").renamed({"model.a": "a"})
+    torch.save({"a": torch.zeros(3)}, tmp_path / "net.pth")
+    with pytest.raises(ModelFilesError, match=r"model\.a is another than when it was opened"):
+        list(read_tensors(weights))
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_file_that_changed_since_it_was_opened(tmp_path: Path, trained: Net, damage: str) -> None:
     weights = open_weights(write(tmp_path / "w", trained, "shards"))
