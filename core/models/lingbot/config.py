@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.errors import ModelFilesError
+from core.models.checkpoint import sizes
+from core.models.checkpoint.sizes import Recorded
 from core.models.checkpoint.stored import Shape
 from core.models.wan.config import WanConfig
 
-HEAD_DIM = 128  # of every released checkpoint
 TEXT_TOKENS = 512
-EPS = 1e-6
 MASK_CHANNELS = 4
 CELL_FEATURES = 64 * 4  # pixels of a latent cell times the cells of a token
 RAY_COMPONENTS = 6  # origin and direction of a pixel's ray
@@ -42,53 +39,13 @@ _STRANGERS = (
 )
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What a folder's `config.json` says that shapes cannot tell; None where it is silent.
-
-    Attributes:
-        path: The file.
-        num_heads: Attention heads.
-        head_dim: Width of a head.
-        text_tokens: Length to which the text is padded.
-    """
-
-    path: Path | None = None
-    num_heads: int | None = None
-    head_dim: int | None = None
-    text_tokens: int | None = None
-
-
 def read_recorded(folder: Path) -> Recorded:
     """What `config.json` says; nothing if it is missing or empty.
 
     Raises:
         ModelFilesError: It cannot be read, or a value in it cannot be right.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        return Recorded()
-    try:
-        text = path.read_text()
-        values: Any = json.loads(text) if text.strip() else {}
-    except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict):
-        raise ModelFilesError(
-            "config.json cannot be read",
-            where=str(path),
-            hint="fetch it again or delete it: sizes are read off the tensors",
-        )
-    if values.get("eps", EPS) != EPS:
-        raise ModelFilesError(
-            f"eps is {values['eps']}, but LingBot's norms have {EPS}", where=str(path), hint=_MAP_HINT
-        )
-    return Recorded(
-        path=path,
-        num_heads=_count(values, path, "num_heads", "num_attention_heads"),
-        head_dim=_count(values, path, "head_dim", "attention_head_dim"),
-        text_tokens=_count(values, path, "text_len"),
-    )
+    return sizes.read_recorded(folder, owner="LingBot")
 
 
 def infer_config(
@@ -122,8 +79,8 @@ def infer_config(
     return WanConfig(
         dim=dim,
         ffn_dim=ffn[0],
-        num_heads=_num_heads(dim, recorded, where),
-        num_layers=_num_layers(shapes, where),
+        num_heads=sizes.num_heads(dim, recorded, where=where),
+        num_layers=sizes.num_layers(shapes, where=where),
         in_channels=in_channels,
         out_channels=out_channels,
         freq_dim=time[1],
@@ -162,47 +119,6 @@ def _check_camera(features: int, where: str) -> None:
         raise _not_lingbot(reason, where)
     if components != RAY_COMPONENTS:
         raise _not_lingbot(f"its camera layer takes {features} features, not a ray for every pixel", where)
-
-
-def _num_layers(shapes: Mapping[str, Shape], where: str) -> int:
-    layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
-    absent = [layer for layer in range(len(layers)) if str(layer) not in layers]
-    if absent:
-        problem = f"{len(layers)} blocks are there, but none is blocks.{absent[0]}"
-        raise ModelFilesError(problem, where=where, hint=_FETCH_HINT)
-    return len(layers)
-
-
-def _num_heads(dim: int, recorded: Recorded, where: str) -> int:
-    heads = recorded.num_heads
-    if heads is None and recorded.head_dim is not None:
-        heads = dim // recorded.head_dim
-    if heads is not None:
-        head_dim = dim / heads if heads else 0
-        if not head_dim or head_dim % 2 or recorded.head_dim not in (None, head_dim):
-            each = f" of {recorded.head_dim}" if recorded.head_dim is not None else ""
-            problem = f"{heads} heads{each} do not make the width {dim} of the tensors"
-            raise ModelFilesError(problem, where=str(recorded.path), hint=_MAP_HINT)
-        return heads
-    if not dim or dim % HEAD_DIM:
-        raise ModelFilesError(
-            f"width {dim} is no multiple of {HEAD_DIM}: the shapes do not tell the number of heads",
-            where=where,
-            hint='write {"num_heads": N} into config.json beside the weights',
-        )
-    return dim // HEAD_DIM
-
-
-def _count(values: Mapping[str, Any], path: Path, *names: str) -> int | None:
-    """The first of these values that is there."""
-    for name in names:
-        value = values.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelFilesError(f"{name} must be a number from 1, got {value!r}", where=str(path))
-        return value
-    return None
 
 
 def _not_lingbot(reason: str, where: str) -> ModelFilesError:

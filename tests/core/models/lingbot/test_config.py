@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from core.errors import ModelFilesError
-from core.models.lingbot.config import Recorded, infer_config, read_recorded
+from core.models.checkpoint.sizes import Recorded
+from core.models.lingbot.config import infer_config, read_recorded
 from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork
 from tests.golden_lingbot import MANIFEST, network
