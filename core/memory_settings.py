@@ -53,6 +53,13 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
         if chooser != "rays" and unused > 0:
             notes += (f"{chooser} retrieves whole chunks: {unused} of the retrieve_tokens stay unused",)
     sink, recent = _native_frames(config, session)
+    if named is not None and named.release_gap and recent % views.chunk_frames:
+        raise InputError(
+            f"{named.name} drops whole chunks before recent, and {recent} frames are no chunks of "
+            f"{views.chunk_frames}",
+            where=resolved.sources["recent"],
+            hint=f"add --recent {-(-recent // views.chunk_frames) * views.chunk_frames}",
+        )
     layout = WindowLayout(
         mode=mode,
         num_frames=views.num_frames,

@@ -170,4 +170,4 @@ class LiveProgress(RolloutProgress):
 
 
 def _loaded(what: str, done_bytes: int, total_bytes: int) -> str:
-    return f"{what}: {human_bytes(done_bytes)} of {human_bytes(total_bytes)}"
+    return f"{what}: {human_bytes(done_bytes)} of {human_bytes(total_bytes)}" if total_bytes else what

@@ -53,7 +53,9 @@ class LoadedModel:
 
 
 OnLoad = Callable[[str, int, int], None]
-"""Told while weights load: what is being loaded, bytes done, bytes in all."""
+"""Told while weights load: what is being loaded, bytes done, bytes in all (0 where nobody can tell).
+
+It may raise, to stop."""
 
 
 @runtime_checkable

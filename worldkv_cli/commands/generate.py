@@ -40,7 +40,9 @@ def generate(
     image: Annotated[
         Path | None,
         Flag(
-            metavar="FILE", help="First frame. Without it mini uses its own world's.", rich_help_panel=_WHAT
+            metavar="FILE",
+            help="First frame; mini can do without and shows a world of its own.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     prompt: Annotated[
@@ -115,7 +117,7 @@ def generate(
         str | None,
         Flag(
             metavar="NAME",
-            help="worldkv-release or worldkv-paper: memory settings of others; other flags win over it.",
+            help="worldkv, worldkv-release or worldkv-paper: settings that go together; flags win over it.",
             rich_help_panel=_MEMORY,
         ),
     ] = None,

@@ -85,7 +85,8 @@ def resize(
     Source: golden/lingbot README, section 12.
     """
     width, height = size
-    pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+    # In place: a photograph of 100 megapixels takes 1.2 GB in float32, once.
+    pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
     if pictures.shape[2:] == (height, width):
         return pictures
     return F.interpolate(pictures, (height, width), mode="bicubic", align_corners=False)
