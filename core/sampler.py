@@ -61,6 +61,19 @@ class NoiseLevels:
             tuple(table[e[1] if len(e) > 1 else e[0]] for e in equal[1:]),
         )
 
+    @classmethod
+    def from_steps(cls, steps: Sequence[int], shift: float) -> NoiseLevels:
+        """Matrix-Game-2.0's levels: steps of a table of 1,000 from its end, with fractional timesteps.
+
+        Source: golden/matrix_game README, section 5.
+        """
+        s = 1 - np.arange(TABLE_STEPS, dtype=np.float32) / np.float32(TABLE_STEPS)
+        sigmas = (np.float32(shift) * s / (1 + np.float32(shift - 1) * s)).astype(np.float32)
+        picked = [sigmas[TABLE_STEPS - step] for step in steps]
+        timesteps = tuple(float(np.float32(TABLE_STEPS) * sigma) for sigma in picked)
+        levels = tuple(float(sigma) for sigma in picked)
+        return cls(timesteps, levels, levels[1:])
+
 
 def clean_latents(
     x: Float[Tensor, "*shape"], flow: Float[Tensor, "*shape"], sigma: float

@@ -23,9 +23,10 @@ from core.memory.strategies import strategy
 from core.memory.viewpoints import Viewpoints
 from core.memory.world_memory import WorldMemory
 from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
-from core.models.lingbot.controls import FirstPicture, LingBotControls
+from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.path import CameraPath
 from core.models.wan.config import WanConfig
+from core.models.wan.first_picture import FirstPicture
 from core.models.wan.network import WanNetwork
 from core.rollout import rollout
 from core.sampler import NoiseLevels

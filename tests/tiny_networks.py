@@ -57,6 +57,6 @@ def one_pass(network: WanNetwork, *, device: torch.device = CPU, tokens: int = 6
         )
         latents = draw(1, config.in_channels, 3, 2, 2 * tokens)
         time = torch.full((1, 1), 500.0, device=device)
-        flow: torch.Tensor = network(latents, time, cache=cache, camera=camera, text=text)
+        flow: torch.Tensor = network(latents, time, cache=cache, camera=camera, context=text)
     assert cache.layers == list(range(config.num_layers))
     return flow.clone()

@@ -14,7 +14,7 @@ from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode, sink_follows
 from core.memory.viewpoints import Viewpoints
-from core.models.lingbot.controls import FirstPicture, LingBotControls
+from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.needs import Needs
 from core.models.lingbot.parts import open_parts
 from core.models.lingbot.path import VIDEO_STRIDE, CameraPath
@@ -24,6 +24,7 @@ from core.models.lingbot.transformer import load_transformer
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
 from core.models.wan.codec import StreamingDecoder, StreamingEncoder
 from core.models.wan.codec_condition import PictureCondition
+from core.models.wan.first_picture import FirstPicture
 from core.models.wan.text import default_cache_dir, encode_prompt
 from core.models.wan.vae import WanVae, load_vae
 from core.models.wan.weights import held_bytes
@@ -64,11 +65,11 @@ class LingBotSession:
 
     default_scale = 1
     trained_frames = LOOK_BACK_FRAMES
-    ways_out = ("--weights int8 (costs some fidelity)", "--decode-dtype bfloat16", "a smaller --size")
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         self._config, self._given_frames = config, script.given_frames
         self.defaults = DEFAULTS[config.model]
+        self.ways_out = tuple(_ways_out(config))
         self.trajectory: Trajectory = script.trajectory
         self._pictures = given_pictures(config, script.given_frames)
         self.inputs = self._pictures.inputs
@@ -97,8 +98,8 @@ class LingBotSession:
         )
 
     def check_files(self) -> None:
-        """All headers were read when the session was opened; what is left is the tokenizer."""
-        self._parts.check_tokenizer()
+        """All headers were read when the session was opened; what is left is what reads the files."""
+        self._parts.check()
 
     def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, and what each turn takes."""
@@ -119,6 +120,8 @@ class LingBotSession:
         self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
     ) -> LoadedModel:
         """Encode the prompt and the picture, then load the network; what encodes is freed first."""
+        told = on_load or (lambda *_: None)
+        told("text encoder", 0, 0)
         context = encode_prompt(
             self._config.prompt or "",
             self._parts.text,
@@ -128,30 +131,36 @@ class LingBotSession:
             cache_dir=default_cache_dir(),
         )
         vae_path = self._parts.vae_path
+        told("codec", 0, 0)
         vae = load_vae(vae_path, device=device)
         first = self._pictures.resized(0, 1, self.frame_size)[:, :, 0].to(device)
-        picture = FirstPicture(PictureCondition(vae, first), self.viewpoints.num_frames)
+        picture = FirstPicture(
+            PictureCondition(vae, first),
+            self.viewpoints.num_frames,
+            on_frame=lambda: told("first picture", 0, 0),
+        )
         given = self._given(vae, device) if self._given_frames else None
         decode_dtype = getattr(torch, self._config.decode_dtype)
+        decodes = vae
         if decode_dtype != torch.float32:
-            vae = load_vae(vae_path, device=device, dtype=decode_dtype)
+            decodes = load_vae(vae_path, device=device, dtype=decode_dtype)
         network = load_transformer(
             self._parts.transformer,
             placement=turns.weights,
             device=device,
             dtype=dtype,
-            on_progress=None if on_load is None else partial(on_load, "transformer"),
+            on_progress=partial(told, "transformer"),
         )
-        takes = held_bytes(network)
+        codecs = {decodes, vae} if given is not None else {decodes}
         return LoadedModel(
             controls=LingBotControls(network, self._path, picture, context, camera_ready=turns.camera_ready),
             decoder=StreamingDecoder(
-                vae, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
+                decodes, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
             ),
             levels=NoiseLevels.from_table(SHIFT),
             latent_shape=(vae.latent_channels, 2 * self._path.grid[0], 2 * self._path.grid[1]),
             given=given,
-            parameter_bytes=takes.device + vae.parameter_bytes,
+            parameter_bytes=held_bytes(network).device + sum(codec.parameter_bytes for codec in codecs),
         )
 
     def _given(self, vae: WanVae, device: torch.device) -> GivenLatents:
@@ -171,6 +180,19 @@ class LingBotSession:
 def open_session(config: GenerateConfig, script: Script) -> LingBotSession:
     """Prepare a rollout; see `core.models.session.OpenSession`."""
     return LingBotSession(config, script)
+
+
+def _ways_out(config: GenerateConfig) -> Iterator[str]:
+    """What is still left to turn, for who asks for less memory than there can be."""
+    if config.weights == "resident":
+        yield "--weights streamed"
+    if config.bank == "device":
+        yield "--bank host"
+    if config.weights not in ("int8", "fp8"):
+        yield "--weights int8 (costs some fidelity)"
+    if config.decode_dtype == "float32":
+        yield "--decode-dtype bfloat16"
+    yield "a smaller --size"
 
 
 def _frame_size(config: GenerateConfig, shape: tuple[int, int]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from core.models.wan.action import ActionModule, LayerActions
 from core.models.wan.config import WanConfig
 from core.models.wan.layers import EPS, Attention, affine_norm, attention, modulated_norm
 
@@ -35,7 +36,7 @@ class SelfAttentionCache(Protocol):
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of the text for one layer, computed once a rollout."""
+    """Keys and values of the context (text or a picture) for one layer, computed once a rollout."""
 
     k: Float[Tensor, "batch tokens heads head_dim"]
     v: Float[Tensor, "batch tokens heads head_dim"]
@@ -53,9 +54,10 @@ class CameraModulation(NamedTuple):
 
 
 class WanBlock(nn.Module):
-    """adaLN-modulated self-attention, camera injection, text cross-attention and feed-forward.
+    """adaLN-modulated self-attention, camera injection, cross-attention, actions and feed-forward.
 
-    Source: Wan Team 2025, arXiv:2503.20314 (block); LingBot-World-Fast (camera injection).
+    Source: Wan Team 2025, arXiv:2503.20314 (block); LingBot-World-Fast (camera injection); Matrix-Game-2.0
+    (actions).
     """
 
     def __init__(self, config: WanConfig, layer: int) -> None:
@@ -70,9 +72,11 @@ class WanBlock(nn.Module):
             self.cam_injector_layer2 = nn.Linear(dim, dim)
             self.cam_scale_layer = nn.Linear(dim, dim)
             self.cam_shift_layer = nn.Linear(dim, dim)
-        if config.text_dim:
+        if config.has_context:
             self.norm3 = nn.LayerNorm(dim, eps=EPS)
             self.cross_attn = Attention(dim, config.num_heads)
+        if config.actions is not None and layer in config.actions.layers:
+            self.action_model = ActionModule(config.actions, dim)
         self.ffn = nn.Sequential(
             nn.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, dim)
         )
@@ -83,9 +87,9 @@ class WanBlock(nn.Module):
         mixed = camera_BFND + inner
         return CameraModulation(1 + self.cam_scale_layer(mixed), self.cam_shift_layer(mixed))
 
-    def text_key_value(self, text: Float[Tensor, "batch tokens dim"]) -> KeyValue:
-        """Keys and values of the embedded text for this layer."""
-        return KeyValue(*self.cross_attn.key_value(text))
+    def context_key_value(self, context: Float[Tensor, "batch tokens dim"]) -> KeyValue:
+        """Keys and values of the embedded context for this layer."""
+        return KeyValue(*self.cross_attn.key_value(context))
 
     def forward(
         self,
@@ -93,8 +97,9 @@ class WanBlock(nn.Module):
         time_BF6D: Float[Tensor, "#batch #frames 6 dim"],
         *,
         cache: SelfAttentionCache,
-        camera: CameraModulation | None,
-        text: KeyValue | None,
+        camera: CameraModulation | None = None,
+        context: KeyValue | None = None,
+        actions: LayerActions | None = None,
     ) -> Float[Tensor, "batch frames tokens dim"]:
         """Run the block on the float32 residual stream; the cache decides what the tokens attend to."""
         # [batch, frames or 1, 1, dim] each, to broadcast over the tokens of a frame
@@ -111,8 +116,11 @@ class WanBlock(nn.Module):
         x_BFND = torch.addcmul(x_BFND, mixed.view_as(x_BFND), gate_attn)
         if camera is not None and self.camera_injection == "after_attention":
             x_BFND = camera.apply(x_BFND)
-        if text is not None:
+        if context is not None:
             query = self.cross_attn.query(affine_norm(x_BFND, self.norm3).to(dtype).flatten(1, 2))
-            x_BFND = x_BFND + self.cross_attn.output(attention(query, text.k, text.v)).view_as(x_BFND)
+            seen = attention(query, context.k, context.v)
+            x_BFND = x_BFND + self.cross_attn.output(seen).view_as(x_BFND)
+        if actions is not None:
+            x_BFND = self.action_model(x_BFND, actions)
         fed = self.ffn(modulated_norm(x_BFND, scale_ffn, shift_ffn).to(dtype))
         return torch.addcmul(x_BFND, fed, gate_ffn)

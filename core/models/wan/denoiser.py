@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.models.wan.action import LayerActions
 from core.models.wan.block import CameraModulation, KeyValue, SelfAttentionCache
 from core.models.wan.network import TimeEmbedding, WanNetwork
 
@@ -36,14 +37,16 @@ class WanDenoiser:
         times: Its time embeddings.
         condition: From `WanNetwork.embed_condition`; None if the model has no condition channels.
         camera: From `WanNetwork.camera_modulations` or `embed_camera`; None without a camera.
-        text: From `WanNetwork.embed_text`; None without text.
+        context: From `WanNetwork.embed_text` or `embed_image`; None without either.
+        actions: For every layer with an action module, from `WanNetwork.embed_actions` and with its cache.
     """
 
     network: WanNetwork
     times: TimeTable
     condition: Float[Tensor, "batch frames tokens dim"] | None = None
     camera: Sequence[CameraModulation] | Float[Tensor, "batch frames tokens dim"] | None = None
-    text: Sequence[KeyValue] | None = None
+    context: Sequence[KeyValue] | None = None
+    actions: Sequence[LayerActions] = ()
 
     def flow(
         self, latents: Float[Tensor, "batch channels frames h w"], timestep: float, cache: SelfAttentionCache
@@ -55,6 +58,7 @@ class WanDenoiser:
             cache=cache,
             condition=self.condition,
             camera=self.camera,
-            text=self.text,
+            context=self.context,
+            actions=self.actions,
         )
         return predicted

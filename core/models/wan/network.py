@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from core.models.wan.action import ActionInputs, ActionWindows, LayerActions
 from core.models.wan.block import CameraModulation, KeyValue, SelfAttentionCache, WanBlock
 from core.models.wan.config import WanConfig
 from core.models.wan.layers import modulated_norm, sinusoid, wide_linear
@@ -45,6 +46,24 @@ class TimeHead(nn.Module):
         return wide_linear(modulated_norm(x_BFND, scale, shift), self.head)
 
 
+class ImageEmbedding(nn.Module):
+    """From tokens of an image encoder to tokens of the network; upstream's names are those of a list."""
+
+    def __init__(self, image_dim: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.LayerNorm(image_dim),
+            nn.Linear(image_dim, image_dim),
+            nn.GELU(),
+            nn.Linear(image_dim, dim),
+            nn.LayerNorm(dim),
+        )
+
+    def forward(self, visual: Float[Tensor, "batch visual image_dim"]) -> Float[Tensor, "batch visual dim"]:
+        """Project every token."""
+        return self.proj(visual)  # type: ignore[no-any-return]
+
+
 class TimeEmbedding(NamedTuple):
     """What a timestep does, in float32: to the head (`base`) and, projected, to every block."""
 
@@ -69,6 +88,8 @@ class WanNetwork(nn.Module):
             self.text_embedding = nn.Sequential(
                 nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
             )
+        if config.image_dim:
+            self.img_emb = ImageEmbedding(config.image_dim, dim)
         if config.camera_features:
             self.patch_embedding_wancamctrl = nn.Linear(config.camera_features, dim)
             self.c2ws_hidden_states_layer1 = nn.Linear(dim, dim)
@@ -102,7 +123,21 @@ class WanNetwork(nn.Module):
         """
         padded = F.pad(context, (0, 0, 0, self.config.text_tokens - context.shape[1]))
         text = self.text_embedding(padded)
-        return [block.text_key_value(text) for block in self._blocks()]
+        return [block.context_key_value(text) for block in self._blocks()]
+
+    def embed_image(self, visual: Float[Tensor, "batch visual image_dim"]) -> list[KeyValue]:
+        """Keys and values of the first picture's tokens for every layer, computed once a rollout."""
+        picture = self.img_emb(visual)
+        return [block.context_key_value(picture) for block in self._blocks()]
+
+    def embed_actions(self, windows: ActionWindows, first_frame: int) -> list[ActionInputs]:
+        """What the actions of a chunk do to every layer with an action module, computed once a chunk."""
+        layers = self.config.actions.layers if self.config.actions is not None else ()
+        return [
+            block.action_model.prepare(windows, first_frame)
+            for layer, block in enumerate(self._blocks())
+            if layer in layers
+        ]
 
     def embed_camera(
         self, features: Float[Tensor, "batch frames tokens features"]
@@ -126,7 +161,8 @@ class WanNetwork(nn.Module):
         cache: SelfAttentionCache,
         condition: Float[Tensor, "batch frames tokens dim"] | None = None,
         camera: Sequence[CameraModulation] | Float[Tensor, "batch frames tokens dim"] | None = None,
-        text: Sequence[KeyValue] | None = None,
+        context: Sequence[KeyValue] | None = None,
+        actions: Sequence[LayerActions] = (),
     ) -> Float[Tensor, "batch out frames h w"]:
         """Predict the flow (noise minus clean latents), in float32.
 
@@ -139,13 +175,22 @@ class WanNetwork(nn.Module):
             condition: From `embed_condition`.
             camera: Per layer, from `camera_modulations`; or from `embed_camera`, which takes less memory and
                 more time.
-            text: Per layer, from `embed_text`.
+            context: Per layer, from `embed_text` or `embed_image`.
+            actions: For every layer with an action module, from `embed_actions` and with its cache.
         """
         embedded = self.embed_time(time) if isinstance(time, Tensor) else time
         x = self._embed_latents(latents_BCFhw, condition).float()
+        steered = dict(zip(self.config.actions.layers, actions, strict=True)) if self.config.actions else {}
         for i, block in enumerate(self._blocks()):
             ready = block.camera_modulation(camera) if isinstance(camera, Tensor) else camera and camera[i]
-            x = block(x, embedded.modulation, cache=cache, camera=ready, text=text[i] if text else None)
+            x = block(
+                x,
+                embedded.modulation,
+                cache=cache,
+                camera=ready,
+                context=context[i] if context is not None else None,
+                actions=steered.get(i),
+            )
         return self._unfold(self.head(x, embedded.base), latents_BCFhw.shape[-2:])
 
     def _embed_latents(self, latents_BCFhw: Tensor, condition: Tensor | None) -> Tensor:
