@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from core.errors import ModelFilesError
+from core.models.checkpoint.locate import FLAG_SOURCE
 from core.models.lingbot.files import LingBotFiles, find_files, lingbot_downloads
 from core.models.lingbot.transformer import TransformerFiles, open_transformer
 from core.models.wan.text_config import TextConfig
 from core.models.wan.text_files import TextFiles, check_text_files, open_text_weights
+from core.models.wan.text_tokens import EXTRA_HINT
 from core.models.wan.vae_files import VaeFiles, check_vae_files
+
+_PACKAGES: Mapping[str, str] = MappingProxyType(
+    {"diffusers": "the codec", "transformers": "the text encoder", "ftfy": "the prompt"}
+)
+"""Optional packages that a run imports once it has begun, and what for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +43,15 @@ class LingBotParts:
     text: TextFiles
     text_config: TextConfig
 
-    def check_tokenizer(self) -> None:
-        """Read the tokenizer, which takes a second.
+    def check(self) -> None:
+        """Look for the packages that read the files, and read the tokenizer, which takes a second.
 
         Raises:
-            ModelFilesError: It is damaged or of another encoder.
+            ModelFilesError: A package is missing, or the tokenizer is damaged or of another encoder.
         """
+        for name, user in _PACKAGES.items():
+            if find_spec(name) is None:
+                raise ModelFilesError(f"{user} needs the package {name}", where=name, hint=EXTRA_HINT)
         check_text_files(self.text)
 
 
@@ -48,6 +61,12 @@ def open_parts(model: str, checkpoint: Path | None) -> LingBotParts:
     Raises:
         ModelFilesError: A part is missing or damaged, or they do not belong together.
     """
+    if checkpoint is not None and not checkpoint.expanduser().exists():
+        raise ModelFilesError(
+            "the checkpoint's folder does not exist",
+            where=f"{FLAG_SOURCE} {checkpoint}",
+            hint=f"check the path, or fetch it: {lingbot_downloads(model)[0].command}",
+        )
     files = find_files(model, checkpoint)
     vae_path = _required("vae", files.vae, files)
     text_path = _required("text_encoder", files.text_encoder, files)
@@ -73,7 +92,8 @@ def _strangers(problem: str, path: Path) -> ModelFilesError:
 def _required(part: str, path: Path | None, files: LingBotFiles) -> Path:
     if path is not None:
         return path
-    command = lingbot_downloads(files.model)[0].command
+    layout = "diffusers" if files.layout == "diffusers" else "raw"
+    command = next(each.command for each in lingbot_downloads(files.model) if each.layout == layout)
     raise ModelFilesError(
         f"the {part.replace('_', ' ')} of {files.model} was not found",
         where=f"beside {files.transformer}",
