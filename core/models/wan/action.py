@@ -118,7 +118,7 @@ class ActionModule(nn.Module):
                 nn.Linear(dim + 2 * config.window_frames, hidden),
                 nn.GELU(approximate="tanh"),
                 nn.Linear(hidden, hidden),
-                nn.LayerNorm(hidden, eps=EPS),
+                nn.LayerNorm(hidden),
             )
             self.t_qkv = nn.Linear(hidden, 3 * hidden, bias=False)
             self.proj_mouse = nn.Linear(hidden, dim, bias=False)
