@@ -16,6 +16,8 @@ from core.memory.plan import MemoryPlan
 from core.models.wan.weights_placement import WeightPlacement
 
 GIB = 1 << 30
+ID_BYTES = 8
+"""Of where a stored token came from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,8 @@ def with_memory(parts: Parts, plan: MemoryPlan, bank: Tier, *, sink_follows: boo
     tokens = {"bank": plan.bank_bytes}
     sink = plan.layout.sink_frames * plan.layout.tokens_per_frame * plan.footprint.kv_bytes_per_token // 2
     window = {"window": plan.window_bytes, **({"sink keys": sink} if sink_follows else {})}
+    layers = plan.footprint.num_layers if plan.pruning.keys_on_store else 1
+    window["origins of the bank"] = layers * plan.pool_tokens * ID_BYTES  # on the device in every tier
     return replace(
         parts,
         device={**parts.device, **window, **(tokens if bank == "device" else {})},

@@ -9,9 +9,9 @@ import torch
 
 from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
-from core.models.wan.codec_bytes import codec_bytes
+from core.models.wan.codec_bytes import CodecBytes, codec_bytes
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import pass_bytes
+from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes
 from core.models.wan.text_config import TextConfig, text_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.weights_placement import (
@@ -23,6 +23,11 @@ from core.placement import Parts, Turns, bank_tiers, with_memory
 
 TILE = (36, 56)
 """Latent rows and columns of a tile: a quarter of 60x104, with the overlap."""
+
+SETTLED_FRAMES = 30
+"""Latent frames after which those of a picture stay the same: so far back the encoder's convolutions see."""
+
+COLOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,31 +69,43 @@ class Needs:
         """Bytes of everything under some turns."""
         net, element = self.network, dtype.itemsize
         takes = placement_bytes(net, dtype, turns.weights)
-        tokens = plan.layout.tokens_per_chunk
-        width, height = self.size
-        codec = codec_bytes(self.vae, height, width, self.decode_dtype, tile=turns.decode_tile)
-        encoding = codec_bytes(self.vae, height, width, torch.float32)
-        tiled = turns.decode_tile is not None
-        camera_layers = 2 * net.num_layers if turns.camera_ready else 1
+        codec, encoding = self._codec(self.decode_dtype, turns), self._codec(torch.float32, Turns())
+        tiled, tokens = turns.decode_tile is not None, plan.layout.tokens_per_chunk
+        stream = tokens * net.dim * element
+        camera = stream * (2 * net.num_layers if turns.camera_ready else 1)
         device = {
             "weights": takes.device,
             "text": 2 * net.num_layers * net.text_tokens * net.dim * element,
-            "camera and condition": (camera_layers + 1) * tokens * net.dim * element,
+            "camera and condition": camera + stream + self._early_bytes(plan),
             "codec": codec.parameters + (codec.largest_tile_cache if tiled else codec.decoder_cache),
         }
         if self.encodes:
-            device["encoder of the prefix"] = encoding.encoder_cache
-        passing = pass_bytes(net, tokens, dtype, camera_ready=turns.camera_ready)
-        text = text_bytes(self.text, element_bytes=element, max_tokens=net.text_tokens).total
-        picture = encoding.parameters + encoding.encoder_cache + encoding.encode_step
+            weights = encoding.parameters if self.decode_dtype != torch.float32 else 0
+            device["encoder of the prefix"] = encoding.encoder_cache + weights
+        transient = {
+            "pass": pass_bytes(net, tokens, dtype, camera_ready=turns.camera_ready) + takes.scratch,
+            "decode": codec.decode_step + self._pictures_bytes(plan.layout.chunk_frames + 2),
+            # The last chunk's is still there; features, and what a layer makes its gain and shift of.
+            "next camera": camera + 5 * stream + 4 * tokens * net.camera_features * WIDE_BYTES,
+            "retrieval": retrieval_bytes(plan, dtype, sink_follows=self.sink_follows),
+        }
         parts = Parts(
             device=device,
-            transient={"pass": passing + takes.scratch, "decode": codec.decode_step},
+            transient=transient,
             host={"weights": takes.host, "codec": codec.decoder_cache if tiled else 0},
-            loading_device={"picture": picture, **({"text encoder": text} if turns.text_on_device else {})},
-            loading_host={} if turns.text_on_device else {"text encoder": text},
         )
-        return with_memory(parts, plan, turns.bank, sink_follows=self.sink_follows)
+        whole = self._with_loading(parts, plan, element, turns)
+        return with_memory(whole, plan, turns.bank, sink_follows=self.sink_follows)
+
+    def _with_loading(self, parts: Parts, plan: MemoryPlan, element: int, turns: Turns) -> Parts:
+        """The same with what encodes prompt and picture, before the weights are there."""
+        codec = self._codec(torch.float32, Turns())
+        picture = codec.parameters + codec.encoder_cache + codec.encode_step + 2 * self._early_bytes(plan)
+        loading = {"picture": picture + self._pictures_bytes(2)}
+        text = text_bytes(self.text, element_bytes=element, max_tokens=self.network.text_tokens).total
+        if not turns.text_on_device:
+            return replace(parts, loading_device=loading, loading_host={"text encoder": text})
+        return replace(parts, loading_device={**loading, "text encoder": text})
 
     def _settled(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns) -> tuple[Turns, Parts]:
         """The prompt is encoded on the device only if that takes no more than the rollout does anyway."""
@@ -96,8 +113,47 @@ class Needs:
         parts, apart = self.parts(plan, dtype, turns), self.parts(plan, dtype, elsewhere)
         return (elsewhere, apart) if apart.device_bytes < parts.device_bytes else (turns, parts)
 
+    def _codec(self, dtype: torch.dtype, turns: Turns) -> CodecBytes:
+        width, height = self.size
+        return codec_bytes(self.vae, height, width, dtype, tile=turns.decode_tile)
+
+    def _early_bytes(self, plan: MemoryPlan) -> int:
+        """Bytes of the picture's latents until they stay the same."""
+        width, height = self.size
+        cells = width * height // self.vae.spatial_stride**2
+        return min(plan.layout.num_frames, SETTLED_FRAMES) * self.vae.z_dim * cells * WIDE_BYTES
+
+    def _pictures_bytes(self, latent_frames: int) -> int:
+        """Bytes of the pictures of some latent frames, in float32."""
+        width, height = self.size
+        return latent_frames * self.vae.temporal_stride * COLOURS * width * height * WIDE_BYTES
+
     @property
     def _tiles(self) -> bool:
         """Whether a tile is smaller than the latent."""
         stride = self.vae.spatial_stride
         return self.size[1] // stride > TILE[0] or self.size[0] // stride > TILE[1]
+
+
+def retrieval_bytes(plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool) -> int:
+    """Bytes that come and go on the device when tokens are put back into the window.
+
+    Of one layer at a time: keys and values from the bank, and the keys in float32, turned, and cast back; or
+    the next layer's beside the last one's. Frames that stay visible beyond recent are moved in all layers at
+    once.
+
+    Args:
+        plan: What is put back when.
+        dtype: Of keys and values.
+        sink_follows: Whether the sink's keys are turned anew, too.
+    """
+    footprint, narrow = plan.footprint, dtype.itemsize
+    inserted = max(step.num_inserted for step in plan.steps)
+    if plan.pruning.keys_on_use:  # whole chunks, one at a time
+        inserted = footprint.tokens_per_chunk if inserted else 0
+    turned = 2 * WIDE_BYTES + narrow if narrow < WIDE_BYTES else WIDE_BYTES
+    width, angles = footprint.num_heads * footprint.head_dim, 2 * footprint.head_dim * WIDE_BYTES
+    put_back = inserted * (width * max(4 * narrow, 2 * narrow + turned) + angles)
+    sink = plan.layout.sink_frames * footprint.tokens_per_frame * (width * turned + angles)
+    carried = max(len(step.carried_frames) for step in plan.steps) * footprint.tokens_per_frame
+    return max(put_back, sink if sink_follows else 0, carried * footprint.kv_bytes_per_token // 2)

@@ -17,7 +17,7 @@ def pass_bytes(config: WanConfig, tokens: int, dtype: torch.dtype, *, camera_rea
 
     The peak lies at one of three places of a block, or before the first one, where the weights that embed a
     new timestep are copied to float32. What kernels take for themselves comes on top; fused attention takes
-    little.
+    little. Action modules are not counted.
 
     Args:
         config: The network.
@@ -26,13 +26,13 @@ def pass_bytes(config: WanConfig, tokens: int, dtype: torch.dtype, *, camera_rea
         camera_ready: Whether the camera's part is handed in; otherwise a block computes its own.
     """
     dim, narrow = config.dim, dtype.itemsize
-    per_token = max(_turning(config, narrow), _asking_text(config, narrow), _feeding(config, narrow))
+    per_token = max(_turning(config, narrow), _asking_context(config, narrow), _feeding(config, narrow))
     if config.camera_injection != "none" and not camera_ready:
         per_token += 2 * dim * narrow  # gain and shift of the layer
-    rotations = ROTATIONS * config.head_dim * WIDE_BYTES
-    modulation = 8 * dim * WIDE_BYTES
+    rotations = tokens * ROTATIONS * config.head_dim * WIDE_BYTES
     timestep = 6 * dim * dim * (WIDE_BYTES if narrow < WIDE_BYTES else 0)
-    return max(tokens * (per_token + rotations), timestep) + modulation
+    vectors = 32 * dim * WIDE_BYTES  # what timesteps make of shifts, scales and gates
+    return max(tokens * per_token, timestep) + rotations + vectors
 
 
 def _turning(config: WanConfig, narrow: int) -> int:
@@ -46,16 +46,17 @@ def _turning(config: WanConfig, narrow: int) -> int:
     return config.dim * (stream + 5 * narrow + max(turned, 2 * narrow))
 
 
-def _asking_text(config: WanConfig, narrow: int) -> int:
-    """Bytes a token while the queries to the text are normalised.
+def _asking_context(config: WanConfig, narrow: int) -> int:
+    """Bytes a token while the queries to the context are normalised.
 
     The residual stream before and after self-attention, what went into that and what came out, the
     normalised tokens, and the queries: as they were, in float32, divided by their length, times the gain.
     """
-    if not config.text_dim:
+    if not config.has_context:
         return 0
     normalised = 2 * WIDE_BYTES + narrow if narrow < WIDE_BYTES else 2 * WIDE_BYTES
-    return config.dim * (2 * WIDE_BYTES + 4 * narrow + normalised)
+    lengths = 4 * WIDE_BYTES
+    return config.dim * (2 * WIDE_BYTES + 4 * narrow + normalised) + lengths
 
 
 def _feeding(config: WanConfig, narrow: int) -> int:
@@ -64,5 +65,5 @@ def _feeding(config: WanConfig, narrow: int) -> int:
     The residual stream before and after attention, inputs and outputs that a block holds to its end, the
     normalised tokens, and the hidden layer before and after its activation.
     """
-    held = 4 if config.text_dim else 3
+    held = 5 if config.has_context else 3
     return config.dim * (2 * WIDE_BYTES + held * narrow) + 2 * config.ffn_dim * narrow
