@@ -49,6 +49,15 @@ class GenerateConfig(BaseModel):
     size: str | None = Field(
         default=None, description="Width x height of the video; None: near 832x480, of the image's shape."
     )
+    variant: Literal["universal", "gta_drive", "templerun"] | None = Field(
+        default=None, description="Which of matrix-game's networks; None: universal."
+    )
+    mouse_deg: float | None = Field(
+        default=None, gt=0, description="Degrees that a mouse unit turns; None: 15, as far as is known."
+    )
+    key_units: float | None = Field(
+        default=None, gt=0, description="Units that a key moves in a video frame; None: as the trajectory says."
+    )
     chunk_frames: int | None = Field(
         default=None, gt=0, description="Latent frames denoised together, where a model knows several."
     )
@@ -89,8 +98,8 @@ class GenerateConfig(BaseModel):
         ge=0,
         description="Leave out what corresponds worse: least gain (coverage), largest distance (rays).",
     )
-    positions: Literal["absolute", "contiguous", "listed", "slot"] = Field(
-        default="absolute", description="Where in time retrieved keys pretend to be."
+    positions: Literal["absolute", "contiguous", "listed", "slot"] | None = Field(
+        default=None, description="Where in time retrieved keys pretend to be; None: as the model needs it."
     )
     prune: Literal["none", "key", "view", "random", "stride"] = Field(
         default="key", description="Which tokens stay when a chunk is stored."

@@ -23,7 +23,7 @@ from core.hardware import budgets, device_info, pick_device, pick_dtype
 from core.interrupt import StopRequest, stop_on_signal
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
-from core.memory.positions import PositionMode
+from core.memory.positions import PositionMode, sink_follows
 from core.memory.world_memory import WorldMemory
 from core.memory_settings import memory_settings
 from core.models.registry import model_entry
@@ -52,6 +52,7 @@ class Job:
         resolved: Settings and where they came from.
         session: Model and trajectory, without weights.
         plan: What the memory does at every chunk.
+        positions: Where in time retrieved keys pretend to be.
         placement: Where memory lies, and what it is predicted to take.
         device: Where it will run.
         dtype: Of weights, keys and values.
@@ -62,6 +63,7 @@ class Job:
     resolved: Resolved
     session: Session
     plan: MemoryPlan
+    positions: PositionMode
     placement: Placement
     device: torch.device
     dtype: torch.dtype
@@ -124,16 +126,20 @@ def prepare(resolved: Resolved) -> Job:
         strategy=memory.strategy,
         pruning=memory.pruning,
         keep_all=config.keep_all,
-        reinsert_all=PositionMode(config.positions).moves,
+        reinsert_all=memory.positions.moves,
     )
+    follows = sink_follows(memory.positions, plan.layout, trained_frames=session.trained_frames)
     placement = choose_placement(
-        session.options(plan, dtype), budgets(config, device), plan, ways_out=session.ways_out
+        session.options(plan, dtype, sink_follows=follows),
+        budgets(config, device),
+        plan,
+        ways_out=session.ways_out,
     )
     session.check_files()
     ffmpeg_version(ffmpeg_exe())
     inputs = {name: _checked_input(name, path, config.out) for name, path in session.inputs.items()}
     notes = script.notes + session.notes + memory.notes + placement.turns.words
-    return Job(resolved, session, plan, placement, device, dtype, inputs, notes)
+    return Job(resolved, session, plan, memory.positions, placement, device, dtype, inputs, notes)
 
 
 def _checked_input(name: str, path: Path, out: Path | None) -> InputFile:
@@ -175,7 +181,7 @@ class _Run:
             model = job.session.load(job.device, job.dtype, job.placement.turns, self._on_load(stop))
             memory = WorldMemory(
                 job.plan,
-                positions=PositionMode(job.config.positions),
+                positions=job.positions,
                 trained_frames=job.session.trained_frames,
                 device=job.device,
                 dtype=job.dtype,
@@ -274,7 +280,7 @@ def _summary(job: Job) -> RunSummary:
             "versions": versions(),
             "device": device_info(job.device),
             "dtype": str(job.dtype).removeprefix("torch."),
-            "plan": {**job.plan.summary(), **job.placement.summary(), **job.session.logged},
+            "plan": {**job.plan.summary(), "positions": str(job.positions), **job.placement.summary(), **job.session.logged},
         }
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from core.config import GenerateConfig, Resolved
 from core.errors import InputError
 from core.memory.layout import MemoryMode, WindowLayout
+from core.memory.positions import PositionMode
 from core.memory.presets import preset
 from core.memory.prune_policy import Pruning
 from core.memory.strategies import strategy
@@ -24,12 +25,14 @@ class MemorySettings:
         layout: The window.
         strategy: Who chooses what is retrieved; None if nothing is.
         pruning: What is dropped from a chunk before it is stored.
+        positions: Where in time retrieved keys pretend to be.
         notes: Settings that have no effect, for the user.
     """
 
     layout: WindowLayout
     strategy: Strategy | None
     pruning: Pruning
+    positions: PositionMode
     notes: tuple[str, ...]
 
 
@@ -71,7 +74,8 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
         release_gap=named is not None and named.release_gap,
         opening_frames=max(views.chunk_frames, named.retrieve_frames if named is not None else 0),
     )
-    return MemorySettings(layout, chosen, pruning, notes)
+    positions = PositionMode(config.positions or session.defaults.positions)
+    return MemorySettings(layout, chosen, pruning, positions, notes)
 
 
 def _native_frames(config: GenerateConfig, session: Session) -> tuple[int, int]:

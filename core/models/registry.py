@@ -79,6 +79,11 @@ _ENTRIES = (
         opener="core.models.lingbot.session:open_session",
         chunk_frames=(4, 3),
     ),
+    ModelEntry(
+        name="matrix-game",
+        description="Matrix-Game-2.0: game worlds at 640x352, keyboard and mouse, 1.6 B parameters, for GPUs.",
+        opener="core.models.matrix_game.session:open_session",
+    ),
 )
 
 

@@ -12,6 +12,7 @@ import torch
 from core.config import GenerateConfig
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
+from core.memory.positions import PositionMode
 from core.memory.viewpoints import Viewpoints
 from core.models.base import Controls, Decoder
 from core.placement import Parts, Turns
@@ -29,6 +30,7 @@ class WindowDefaults:
     recent_frames: int
     retrieve_chunks: Mapping[str, float]
     strategy: str = "rays"
+    positions: PositionMode = PositionMode.ABSOLUTE
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,17 @@ class Session(Protocol):
         """
         ...
 
-    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+    def options(
+        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
+    ) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, from the fastest to the smallest, and what each takes.
 
         Only what the user left open is turned.
+
+        Args:
+            plan: The rollout's memory.
+            dtype: Of weights, keys and values.
+            sink_follows: Whether the sink's keys are kept before RoPE, too.
         """
         ...
 

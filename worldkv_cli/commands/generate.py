@@ -99,6 +99,30 @@ def generate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    variant: Annotated[
+        str | None,
+        Flag(
+            metavar="NAME",
+            help="universal, gta_drive or templerun (matrix-game; default universal).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    mouse_deg: Annotated[
+        float | None,
+        Flag(
+            metavar="DEGREES",
+            help="What a mouse unit turns the model, if it is steered by actions (default 15).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    key_units: Annotated[
+        float | None,
+        Flag(
+            metavar="UNITS",
+            help="What a key moves it in a video frame (default: as the trajectory's gains say).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     chunk_frames: Annotated[
         int | None,
         Flag(help="Latent frames denoised together (lingbot-v2: 4 or 3).", rich_help_panel=_WHAT),
@@ -149,7 +173,7 @@ def generate(
         str | None,
         Flag(
             metavar="MODE",
-            help="absolute, contiguous, listed or slot (default absolute).",
+            help="absolute, contiguous, listed or slot (default: as the model needs it).",
             rich_help_panel=_MEMORY,
         ),
     ] = None,

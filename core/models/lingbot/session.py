@@ -12,7 +12,6 @@ from torch import Tensor
 from core.config import GenerateConfig
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
-from core.memory.positions import PositionMode, sink_follows
 from core.memory.viewpoints import Viewpoints
 from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.needs import Needs
@@ -101,7 +100,9 @@ class LingBotSession:
         """All headers were read when the session was opened; what is left is what reads the files."""
         self._parts.check()
 
-    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+    def options(
+        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
+    ) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, and what each turn takes."""
         needs = Needs(
             network=self._parts.transformer.config,
@@ -110,9 +111,7 @@ class LingBotSession:
             decode_dtype=getattr(torch, self._config.decode_dtype),
             text=self._parts.text_config,
             encodes=self._given_frames > 0,
-            sink_follows=sink_follows(
-                PositionMode(self._config.positions), plan.layout, trained_frames=self.trained_frames
-            ),
+            sink_follows=sink_follows,
         )
         return needs.options(plan, dtype, weights=self._config.weights, bank=self._config.bank)
 

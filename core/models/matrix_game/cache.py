@@ -1,4 +1,4 @@
-"""Keys and values of the actions: a ring of the newest latent frames for every layer with an action module."""
+"""Keys and values of the actions: a ring of the newest latent frames for every action module."""
 
 from __future__ import annotations
 

@@ -64,6 +64,11 @@ class MatrixGameControls:
                 dtype=weight.dtype,
             )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the action caches."""
+        return 0 if self.cache is None else self.cache.nbytes
+
     def chunk(self, index: int) -> WanDenoiser:
         """The network with the conditioning of a chunk; chunks must be asked for in order."""
         network, frames = self._network, self.viewpoints.frames_of(index)

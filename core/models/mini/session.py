@@ -16,7 +16,6 @@ from core.config import GenerateConfig
 from core.errors import InputError
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
-from core.memory.positions import PositionMode, sink_follows
 from core.memory.viewpoints import Viewpoints
 from core.models.mini.config import CHUNK_FRAMES, MiniConfig
 from core.models.mini.model import WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
@@ -47,7 +46,7 @@ class MiniSession:
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         _refuse_foreign(config)
-        self._bank, self._positions = config.bank, PositionMode(config.positions)
+        self._bank = config.bank
         self._mini = MiniConfig()
         self.frame_size = (self._mini.width_px, self._mini.height_px)
         self.inputs: Mapping[str, Path] = {}
@@ -82,12 +81,13 @@ class MiniSession:
         """Look at the packaged weights."""
         read_config(WEIGHTS)
 
-    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+    def options(
+        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
+    ) -> Iterator[tuple[Turns, Parts]]:
         """The bank can lie in host memory; all else is too small to matter."""
         parts = Parts(device={"weights": self.footprint(dtype).parameter_bytes})
-        follows = sink_follows(self._positions, plan.layout, trained_frames=self.trained_frames)
         for bank in bank_tiers(self._bank):
-            yield Turns(bank=bank), with_memory(parts, plan, bank, sink_follows=follows)
+            yield Turns(bank=bank), with_memory(parts, plan, bank, sink_follows=sink_follows)
 
     def load(
         self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
@@ -147,6 +147,9 @@ def _refuse_foreign(config: GenerateConfig) -> None:
         "checkpoint": "has its weights in the package",
         "size": "knows one size",
         "translation_scale": "was trained in trajectory units",
+        "variant": "has no variants",
+        "mouse_deg": "is steered by cameras",
+        "key_units": "is steered by cameras",
     }
     for key, reason in foreign.items():
         if getattr(config, key) is not None:

@@ -1,0 +1,237 @@
+"""Prepares a Matrix-Game rollout from the user's settings; everything is checked before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from core.config import GenerateConfig
+from core.errors import InputError
+from core.memory.footprint import Footprint
+from core.memory.plan import MemoryPlan
+from core.memory.positions import PositionMode
+from core.models.lingbot.pictures import given_pictures
+from core.models.lingbot.size import parse_size
+from core.models.matrix_game.action_notes import action_notes
+from core.models.matrix_game.actions import VIDEO_STRIDE, ActionTracks, action_tracks, action_windows
+from core.models.matrix_game.config import DEFAULT_VARIANT, find_variant
+from core.models.matrix_game.controls import MatrixGameControls
+from core.models.matrix_game.needs import Needs
+from core.models.matrix_game.parts import open_parts
+from core.models.matrix_game.transformer import load_transformer
+from core.models.matrix_game.viewpoints import dead_reckoned_viewpoints
+from core.models.session import LoadedModel, OnLoad, WindowDefaults
+from core.models.wan.action import ActionWindows
+from core.models.wan.clip import encode_image
+from core.models.wan.codec import StreamingDecoder, StreamingEncoder
+from core.models.wan.codec_condition import PictureCondition
+from core.models.wan.first_picture import FirstPicture
+from core.models.wan.vae import WanVae, load_vae
+from core.placement import Parts, Turns
+from core.rollout import GivenLatents
+from core.sampler import NoiseLevels
+from core.script import Script
+from trajectories import Gains, Trajectory
+
+SHIFT = 5.0
+SIZE = (640, 352)
+STEP_PX = 16
+SINK_FRAMES = 3
+RETRIEVE_CHUNKS = MappingProxyType({"pose": 3.0, "coverage": 3.0, "rays": 3.0})
+
+
+class TrackActions:
+    """The actions of a script; see `core.models.matrix_game.controls.Actions`."""
+
+    def __init__(self, tracks: ActionTracks) -> None:
+        self._tracks = tracks
+
+    def windows(self, frames: range) -> ActionWindows:
+        """Keys and mouse of the video frames in each latent frame's window."""
+        keyboard, mouse = self._tracks.keyboard, self._tracks.mouse
+        keys = torch.from_numpy(action_windows(keyboard, frames))[None]
+        moved = None if mouse is None else torch.from_numpy(action_windows(mouse, frames))[None]
+        return ActionWindows(keys, moved)
+
+
+class MatrixGameSession:
+    """See `core.models.session.Session`."""
+
+    default_scale = 1
+    ways_out = ("--decode-dtype float16", "--retrieve with less")
+
+    def __init__(self, config: GenerateConfig, script: Script) -> None:
+        _refuse_foreign(config)
+        self._config, self._given_frames = config, script.given_frames
+        self._variant = find_variant(config.variant or DEFAULT_VARIANT)
+        self.trained_frames = self._variant.window_frames
+        self.defaults = WindowDefaults(
+            SINK_FRAMES,
+            self._variant.window_frames - script.chunk_frames,
+            RETRIEVE_CHUNKS,
+            strategy="pose",
+            # RoPE was trained on the native window's offsets alone. Source: arXiv:2608.07408.
+            positions=PositionMode.SLOT,
+        )
+        self.trajectory: Trajectory = script.trajectory
+        self._pictures = given_pictures(config, script.given_frames)
+        self.inputs = self._pictures.inputs
+        self.frame_size = SIZE if config.size is None else parse_size(config.size, where="--size")
+        self._tracks = action_tracks(script.trajectory, self._variant.name, gains=_gains(config, script))
+        self._grid = (self.frame_size[1] // STEP_PX, self.frame_size[0] // STEP_PX)
+        self.viewpoints = dead_reckoned_viewpoints(
+            self._tracks, grid=self._grid, size=self.frame_size, chunk_frames=script.chunk_frames
+        )
+        self.notes = (*_notes(config), *action_notes(script.trajectory, self._tracks))
+        self._parts = open_parts(self._variant.name, config.checkpoint)
+        self.logged: Mapping[str, object] = {
+            **self._tracks.calibration(),
+            "checkpoint": str(self._parts.files.transformer),
+        }
+
+    def footprint(self, dtype: torch.dtype) -> Footprint:
+        """Shapes and bytes of keys, values and weights."""
+        net = self._parts.transformer.config
+        return Footprint(
+            num_layers=net.num_layers,
+            num_heads=net.num_heads,
+            head_dim=net.head_dim,
+            grid=self._grid,
+            chunk_frames=self.viewpoints.chunk_frames,
+            kv_element_bytes=dtype.itemsize,
+            parameter_bytes=net.num_parameters * dtype.itemsize,
+        )
+
+    def check_files(self) -> None:
+        """All headers were read when the session was opened."""
+
+    def options(
+        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
+    ) -> Iterator[tuple[Turns, Parts]]:
+        """What can be turned when memory is short, and what each turn takes."""
+        needs = Needs(
+            network=self._parts.transformer.config,
+            vae=self._parts.vae.config,
+            clip=self._parts.clip.config,
+            size=self.frame_size,
+            decode_dtype=getattr(torch, self._config.decode_dtype),
+            action_frames=self._variant.window_frames,
+            encodes=self._given_frames > 0,
+        )
+        return needs.options(plan, dtype, bank=self._config.bank, sink_follows=sink_follows)
+
+    def load(
+        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+    ) -> LoadedModel:
+        """Encode the picture, then load the network; what encodes is freed first."""
+        first = self._frames(0, 1)[:, :, 0].to(device)
+        visual = encode_image(first, self._parts.clip_path, device=device, dtype=dtype)
+        vae = load_vae(self._parts.vae_path, device=device)
+        picture = FirstPicture(PictureCondition(vae, first), self.viewpoints.num_frames)
+        given = self._given(vae, device) if self._given_frames else None
+        decode_dtype = getattr(torch, self._config.decode_dtype)
+        if decode_dtype != torch.float32:
+            vae = load_vae(self._parts.vae_path, device=device, dtype=decode_dtype)
+        network = load_transformer(
+            self._parts.transformer,
+            device=device,
+            dtype=dtype,
+            on_progress=None if on_load is None else partial(on_load, "transformer"),
+        )
+        controls = MatrixGameControls(
+            network,
+            self.viewpoints,
+            picture,
+            TrackActions(self._tracks),
+            visual,
+            action_frames=self._variant.window_frames,
+        )
+        weights = sum(parameter.nbytes for parameter in network.parameters())
+        return LoadedModel(
+            controls=controls,
+            decoder=StreamingDecoder(
+                vae, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
+            ),
+            levels=NoiseLevels.from_steps(self._variant.denoising_steps, SHIFT),
+            latent_shape=(vae.latent_channels, 2 * self._grid[0], 2 * self._grid[1]),
+            given=given,
+            parameter_bytes=weights + controls.nbytes + vae.parameter_bytes,
+        )
+
+    def _frames(self, start: int, stop: int) -> Float[Tensor, "1 3 frames height width"]:
+        """Given frames as the codec takes them."""
+        return cropped(self._pictures.pictures[start:stop], self.frame_size).transpose(0, 1)[None]
+
+    def _given(self, vae: WanVae, device: torch.device) -> GivenLatents:
+        """Latents of the prefix video, encoded chunk by chunk."""
+        encoder, frames = StreamingEncoder(vae), self.viewpoints.chunk_frames
+
+        def given(chunk: int) -> Tensor | None:
+            start = max(0, 1 + (chunk * frames - 1) * VIDEO_STRIDE)
+            stop = 1 + ((chunk + 1) * frames - 1) * VIDEO_STRIDE
+            if stop > self._given_frames:
+                return None
+            return encoder.push(self._frames(start, stop).to(device))
+
+        return given
+
+
+def open_session(config: GenerateConfig, script: Script) -> MatrixGameSession:
+    """Prepare a rollout; see `core.models.session.OpenSession`."""
+    return MatrixGameSession(config, script)
+
+
+def cropped(
+    frames: UInt8[np.ndarray, "frames rows cols 3"], size: tuple[int, int]
+) -> Float[Tensor, "frames 3 height width"]:
+    """Pictures in -1..1, cropped around the middle to the shape of `size` (width, height) and scaled."""
+    width, height = size
+    rows, cols = frames.shape[1:3]
+    keep_rows = min(rows, cols * height // width)
+    keep_cols = min(cols, rows * width // height)
+    top, left = (rows - keep_rows) // 2, (cols - keep_cols) // 2
+    kept = torch.from_numpy(frames[:, top : top + keep_rows, left : left + keep_cols].copy())
+    pictures = kept.permute(0, 3, 1, 2).float() / 127.5 - 1
+    if pictures.shape[2:] == (height, width):
+        return pictures
+    scaled = F.interpolate(pictures, (height, width), mode="bicubic", align_corners=False, antialias=True)
+    return scaled.clamp(-1.0, 1.0)
+
+
+def _gains(config: GenerateConfig, script: Script) -> Gains:
+    """How far actions move the model: as it was trained, as far as that is known, and as the user says."""
+    gains = Gains(units_per_key_frame=script.trajectory.gains.units_per_key_frame)
+    if config.mouse_deg is not None:
+        gains = replace(gains, deg_per_mouse_unit=config.mouse_deg)
+    if config.key_units is not None:
+        gains = replace(gains, units_per_key_frame=config.key_units)
+    return gains
+
+
+def _refuse_foreign(config: GenerateConfig) -> None:
+    """Settings that the model has no use for."""
+    foreign = {"prompt": "takes no text", "translation_scale": "is steered by actions, not by cameras"}
+    for key, reason in foreign.items():
+        if getattr(config, key) is not None:
+            flag = f"--{key.replace('_', '-')}"
+            raise InputError(f"matrix-game {reason}", where=flag, hint="leave it out, or use --model lingbot")
+    if config.conditioning != "exact":
+        raise InputError(
+            "matrix-game has one way of conditioning", where="--conditioning", hint="leave it out"
+        )
+    if config.weights not in ("auto", "resident"):
+        problem = "matrix-game's weights take 3.3 GB and always stay on the device"
+        raise InputError(problem, where="--weights", hint="leave it out")
+
+
+def _notes(config: GenerateConfig) -> Iterator[str]:
+    if config.world_seed:
+        yield "the world is the picture's: world_seed has no effect"
