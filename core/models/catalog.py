@@ -8,13 +8,19 @@ from typing import Final
 from core.errors import InputError
 from core.models.downloads import Download, Layout
 from core.models.lingbot import catalog as lingbot
+from core.models.matrix_game import catalog as matrix_game
 
-_DOWNLOADS: Final = (*lingbot.DOWNLOADS,)
+_DOWNLOADS: Final = (*lingbot.DOWNLOADS, *matrix_game.DOWNLOADS)
 
 
 def downloads_of(model: str) -> tuple[Download, ...]:
     """The layouts in which a model can be had, the usual one first; none for an embedded model."""
     return tuple(download for download in _DOWNLOADS if download.model == model)
+
+
+def models_with_files() -> tuple[str, ...]:
+    """Names of the models that have files to fetch."""
+    return tuple(dict.fromkeys(download.model for download in _DOWNLOADS))
 
 
 def find_download(model: str, layout: Layout | None = None) -> Download:
@@ -29,7 +35,7 @@ def find_download(model: str, layout: Layout | None = None) -> Download:
     """
     found = downloads_of(model)
     if not found:
-        names = list(dict.fromkeys(download.model for download in _DOWNLOADS))
+        names = models_with_files()
         near = difflib.get_close_matches(model, names, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         hint = f"{meant}models with files: {', '.join(names)}"

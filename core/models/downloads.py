@@ -25,6 +25,7 @@ class Part:
         licence: What is known of the licence.
         home: Folder of this part among several checkpoints, as in `WORLDKV_CHECKPOINTS`.
         target: Folder inside `home` under which the repository's paths are laid out; empty for `home` itself.
+        variant: The only variant of the model that needs it; empty if all do.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part:
     licence: str
     home: str
     target: str = ""
+    variant: str = ""
 
     @property
     def url(self) -> str:
@@ -59,7 +61,7 @@ class Download:
     Attributes:
         model: The model's name in the registry.
         layout: How its files are laid out.
-        parts: All that a run needs.
+        parts: All that a run needs, for every variant.
     """
 
     model: str
@@ -67,9 +69,19 @@ class Download:
     parts: tuple[Part, ...]
 
     @property
+    def variants(self) -> tuple[str, ...]:
+        """Variants of the model, the usual one first; none if there is only one network."""
+        return tuple(dict.fromkeys(part.variant for part in self.parts if part.variant))
+
+    @property
+    def usual(self) -> tuple[Part, ...]:
+        """What a run of the usual variant needs."""
+        return tuple(part for part in self.parts if part.variant in ("", *self.variants[:1]))
+
+    @property
     def approx_bytes(self) -> int:
-        """Size of all parts, roughly."""
-        return sum(part.approx_bytes for part in self.parts)
+        """Size of the usual parts, roughly."""
+        return sum(part.approx_bytes for part in self.usual)
 
     @property
     def command(self) -> str:

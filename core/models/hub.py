@@ -122,7 +122,7 @@ def plan_pull(
 
     Args:
         download: What is wanted.
-        parts: Names of the wanted parts; None for all.
+        parts: Names of the wanted parts; None for those of the usual variant.
         to: A folder for this model alone; None for the first folder of `WORLDKV_CHECKPOINTS`, or else the
             Hugging Face cache.
         revision: Branch, tag or commit; None for the main branch.
@@ -135,7 +135,7 @@ def plan_pull(
     need_hub()
     from huggingface_hub import HfApi
 
-    chosen = download.parts if parts is None else download.select(parts)
+    chosen = download.usual if parts is None else download.select(parts)
     repos = tuple(dict.fromkeys(part.repo for part in chosen))
     if revision is not None and len(repos) > 1:
         hint = f"choose parts of one repository with --part; these are in {' and '.join(repos)}"

@@ -150,7 +150,7 @@ def test_parts_of_different_models_do_not_go_together(tmp_path: Path) -> None:
 
 def test_a_package_that_is_not_installed_stops_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_checkpoint(tmp_path / "ckpt")
-    monkeypatch.setattr("core.models.lingbot.check.find_spec", lambda _: None)
+    monkeypatch.setattr("core.models.check_report.find_spec", lambda _: None)
     report = told("lingbot", "--checkpoint", folder)
     assert not report["ok"]
     for name in ("vae", "text_encoder"):
@@ -161,7 +161,7 @@ def test_unknown_models() -> None:
     result = check("mini")
     assert result.exit_code == 2
     assert result.stderr == (
-        "error: 'mini' has no files to look for\n  at: model\nhint: known: lingbot, lingbot-v2\n"
+        "error: 'mini' has no files to look for\n  at: model\nhint: known: lingbot, lingbot-v2, matrix-game\n"
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from core.models.registry import ModelEntry
 
 app = typer.Typer(help="The models and their files.", no_args_is_help=True)
-
-_PARTS: Final = ("transformer", "vae", "text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Files:
         source: Why that was found: the variable, or the cache.
         missing: Parts that were not found.
         command: What fetches them.
-        approx_bytes: Size of all of them, roughly.
+        approx_bytes: Size of all that the usual variant needs, roughly.
+        variants: Variants whose network was found, of those that the model has.
     """
 
     where: Literal["package", "found", "incomplete", "missing"]
@@ -37,6 +37,7 @@ class Files:
     missing: tuple[str, ...] = ()
     command: str | None = None
     approx_bytes: int | None = None
+    variants: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -45,7 +46,7 @@ class Files:
             return "in the package"
         if self.where == "missing":
             return f"not here; {human_bytes(self.approx_bytes or 0)}: {self.command}"
-        found = f"{self.path} ({self.source})"
+        found = f"{self.path} ({', '.join(filter(None, (self.source, *self.variants)))})"
         lacking = ", ".join(self.missing)
         return found if self.where == "found" else f"{found}, without {lacking}: {self.command}"
 
@@ -76,26 +77,31 @@ def files_of(entry: ModelEntry) -> Files:
     """Where a model's files are. Looks at names only; `worldkv models check` looks inside."""
     from core.errors import ModelFilesError
     from core.models.catalog import downloads_of
-    from core.models.lingbot.files import find_files
+    from core.models.model_files import FoundFiles, find_model_files
 
     downloads = downloads_of(entry.name)
     if not downloads:
         return Files("package")
-    command, approx_bytes = downloads[0].command, downloads[0].approx_bytes
-    try:
-        found = find_files(entry.name)
-    except ModelFilesError:
-        return Files("missing", missing=_PARTS, command=command, approx_bytes=approx_bytes)
-    missing = tuple(part for part in _PARTS if getattr(found, part) is None)
-    if missing:
-        command = f"{command} --part {','.join(missing)}"
+    download = downloads[0]
+    found: dict[str, FoundFiles] = {}
+    for variant in download.variants or ("",):
+        with suppress(ModelFilesError):
+            found[variant] = find_model_files(entry.name, variant or None)
+    if not found:
+        parts = tuple(part.name for part in download.usual)
+        return Files("missing", missing=parts, command=download.command, approx_bytes=download.approx_bytes)
+    first = next(iter(found.values()))
+    command = download.command
+    if first.missing:
+        command = f"{command} --part {','.join(first.missing)}"
     return Files(
-        "incomplete" if missing else "found",
-        path=str(found.transformer),
-        source=found.source,
-        missing=missing,
+        "incomplete" if first.missing else "found",
+        path=str(first.transformer),
+        source=first.source,
+        missing=first.missing,
         command=command,
-        approx_bytes=approx_bytes,
+        approx_bytes=download.approx_bytes,
+        variants=tuple(filter(None, found)),
     )
 
 

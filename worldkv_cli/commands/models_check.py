@@ -12,7 +12,7 @@ from core.errors import ModelFilesError
 from worldkv_cli.console import human_bytes, print_error, print_json
 
 if TYPE_CHECKING:
-    from core.models.lingbot.check import CheckReport, PartReport
+    from core.models.check_report import CheckReport, PartReport
     from core.models.wan.config import WanConfig
 
 _HEADER = ("PART", "STATE", "FILES", "SIZE", "TENSORS", "PARAMETERS", "ON DISK", "WHERE")
@@ -24,11 +24,18 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="lingbot or lingbot-v2.")],
+    model: Annotated[str, typer.Argument(metavar="NAME", help="lingbot, lingbot-v2 or matrix-game.")],
     checkpoint: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Its folder (default: WORLDKV_CHECKPOINTS, the Hugging Face cache)."
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of matrix-game: universal (default), gta_drive or templerun.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -37,9 +44,9 @@ def check(
 
     Only headers are read: it takes seconds, however large the files are.
     """
-    from core.models.lingbot.check import check_files
+    from core.models.model_files import check_model_files
 
-    report = check_files(model, checkpoint)
+    report = check_model_files(model, variant, checkpoint)
     if as_json:
         print_json(_as_dict(report))
     else:
@@ -54,6 +61,7 @@ def _as_dict(report: CheckReport) -> dict[str, Any]:
     return {
         "ok": report.ok,
         "model": report.model,
+        "variant": report.variant,
         "layout": report.layout,
         "source": report.source,
         "network": sizes,
@@ -63,7 +71,8 @@ def _as_dict(report: CheckReport) -> dict[str, Any]:
 
 def _print_report(report: CheckReport) -> None:
     found = f"{report.layout} layout, from {report.source}" if report.source else "no transformer found"
-    typer.echo(f"{report.model}: {found}\n")
+    name = report.model if report.variant is None else f"{report.model} {report.variant}"
+    typer.echo(f"{name}: {found}\n")
     rows = [_HEADER, *map(_row, report.parts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row in rows:
@@ -104,7 +113,16 @@ def _number(value: int | None) -> str:
 
 
 def _network_text(network: WanConfig) -> str:
-    heads = f"{network.num_heads} heads of {network.head_dim}, feed-forward {network.ffn_dim:,}"
-    text = f"text {network.text_tokens} x {network.text_dim:,}"
-    channels = f"{network.in_channels} channels in, {network.out_channels} out"
-    return f"{network.num_layers} blocks of width {network.dim:,}, {heads}, {text}, {channels}"
+    told = [
+        f"{network.num_layers} blocks of width {network.dim:,}",
+        f"{network.num_heads} heads of {network.head_dim}",
+        f"feed-forward {network.ffn_dim:,}",
+    ]
+    if network.text_dim:
+        told.append(f"text {network.text_tokens} x {network.text_dim:,}")
+    if network.image_dim:
+        told.append(f"picture of width {network.image_dim:,}")
+    if (actions := network.actions) is not None:
+        keys = f"{actions.keyboard_dim} keys and {'a' if actions.mouse else 'no'} mouse"
+        told.append(f"{keys} in {len(actions.layers)} blocks")
+    return ", ".join((*told, f"{network.in_channels} channels in, {network.out_channels} out"))

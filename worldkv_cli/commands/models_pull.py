@@ -48,7 +48,11 @@ def pull_command(
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option("--part", help="Only these parts, separated by commas.", metavar="NAME,..."),
+        typer.Option(
+            "--part",
+            help="Only these parts, separated by commas (default: all that the usual variant needs).",
+            metavar="NAME,...",
+        ),
     ] = None,
     revision: Annotated[
         str | None, typer.Option("--revision", help="Branch, tag or commit of the repository.", metavar="REV")
@@ -83,7 +87,7 @@ def pull_command(
     _fetch(pull)
     _print_result(pull, as_json=as_json, dry_run=False)
     if not as_json:
-        _print_next(model, to)
+        _print_next(pull, to)
 
 
 def _agrees() -> bool:
@@ -136,6 +140,9 @@ def _print_plan(pull: Pull, *, err: bool) -> None:
         state = "here" if told["fetch_bytes"] == 0 else f"{left} to fetch"
         typer.echo(f"  {part.name:13} {size:>7}  {files:8}  {state:16}  {part.repo}", err=err)
         typer.echo(f"  {'':13} licence: {part.licence}", err=err)
+    for part in _unasked(pull):
+        size = human_bytes(part.approx_bytes)
+        typer.echo(f"  {part.name:13} {size:>7}  not asked for: --part {part.name}", err=err)
     missing = f"{human_bytes(pull.missing_bytes)} to fetch" if pull.missing_bytes else "nothing to fetch"
     typer.echo(f"{missing} into {pull.place.root}, {human_bytes(pull.free_bytes)} free", err=err)
 
@@ -154,6 +161,7 @@ def _print_result(pull: Pull, *, as_json: bool, dry_run: bool) -> None:
                 "fetch_bytes": pull.missing_bytes,
                 "free_bytes": pull.free_bytes,
                 "parts": [_part(pull, part) for part in pull.parts],
+                "unasked_parts": [part.name for part in _unasked(pull)],
             }
         )
     elif dry_run:
@@ -161,6 +169,13 @@ def _print_result(pull: Pull, *, as_json: bool, dry_run: bool) -> None:
     else:
         names = ", ".join(part.name for part in pull.parts)
         typer.echo(f"{pull.download.model}: {human_bytes(pull.total_bytes)} in {pull.place.root} ({names})")
+
+
+def _unasked(pull: Pull) -> tuple[Part, ...]:
+    """Parts of other variants, for those who named no part and may not know of them."""
+    if pull.parts != pull.download.usual:
+        return ()
+    return tuple(part for part in pull.download.parts if part not in pull.parts)
 
 
 def _part(pull: Pull, part: Part) -> dict[str, Any]:
@@ -180,6 +195,9 @@ def _part(pull: Pull, part: Part) -> dict[str, Any]:
     }
 
 
-def _print_next(model: str, to: Path | None) -> None:
+def _print_next(pull: Pull, to: Path | None) -> None:
+    fetched = [part.variant for part in pull.parts if part.variant]
+    unusual = bool(fetched) and pull.download.variants[0] not in fetched
+    variant = f" --variant {fetched[0]}" if unusual else ""
     where = "" if to is None else f" --checkpoint {shlex.quote(str(to))}"
-    typer.echo(f"look inside: worldkv models check {model}{where}", err=True)
+    typer.echo(f"look inside: worldkv models check {pull.download.model}{variant}{where}", err=True)

@@ -4,93 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from core.errors import ModelFilesError
-from core.models.checkpoint.shards import Weights
+from core.models.check_report import CheckReport, Contents, PartReport, look, need_package, vae_contents
 from core.models.downloads import Download
 from core.models.lingbot.files import Companions, LingBotFiles, find_companions, find_files, lingbot_downloads
 from core.models.lingbot.transformer import open_transformer
 from core.models.wan.config import WanConfig
 from core.models.wan.text_config import TextConfig
 from core.models.wan.text_files import check_vocabulary, open_text_weights
-from core.models.wan.text_tokens import EXTRA_HINT, load_tokenizer
-from core.models.wan.vae_files import check_vae_files
-
-Status = Literal["ok", "missing", "broken"]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a part's files hold.
-
-    Attributes:
-        num_files: Files.
-        num_bytes: Their bytes.
-        num_tensors: Tensors in them; None if they hold something else.
-        num_parameters: Elements of these tensors.
-        dtypes: Their element types on disk, the one with the most bytes first.
-    """
-
-    num_files: int
-    num_bytes: int
-    num_tensors: int | None = None
-    num_parameters: int | None = None
-    dtypes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartReport:
-    """What is known of a part.
-
-    Attributes:
-        name: The word for it.
-        status: Whether it is there, whole and of the right shapes.
-        path: Where it is.
-        licence: What is known of its licence.
-        command: What fetches it.
-        contents: What it holds; None unless it is whole.
-        problem: What is wrong.
-        where: The file at fault.
-        hint: How to mend it.
-    """
-
-    name: str
-    status: Status
-    path: Path | None
-    licence: str
-    command: str
-    contents: Contents | None = None
-    problem: str = ""
-    where: str = ""
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What is known of a model's files.
-
-    Attributes:
-        model: The model's name.
-        layout: How they are laid out; None without a transformer.
-        source: Why this transformer was taken; None without one.
-        parts: All that a run needs.
-        config: The network's sizes; None if they cannot be told.
-    """
-
-    model: str
-    layout: str | None
-    source: str | None
-    parts: tuple[PartReport, ...]
-    config: WanConfig | None
-
-    @property
-    def ok(self) -> bool:
-        """Whether a run could start."""
-        return all(part.status == "ok" for part in self.parts)
+from core.models.wan.text_tokens import load_tokenizer
 
 
 def check_files(
@@ -117,7 +41,7 @@ def check_files(
     looker = _Looker(_download_of(files, downloads))
     transformer = looker.look("transformer", files.transformer if files else None, looker.transformer)
     if lost is not None:
-        transformer = replace(transformer, problem=lost.problem, where=lost.where, hint=lost.hint)
+        transformer = transformer.with_error(lost)
     parts = (
         transformer,
         looker.look("vae", beside.vae, looker.vae),
@@ -144,40 +68,17 @@ class _Looker:
 
     def look(self, name: str, path: Path | None, contents: Callable[[Path], Contents]) -> PartReport:
         """The report of a part."""
-        (part,) = self._download.select([name])
-        command = f"{self._download.command} --part {name}"
-        report = PartReport(name=name, status="missing", path=path, licence=part.licence, command=command)
-        if path is None:
-            return replace(report, problem="nothing was found", hint=command)
-        try:
-            return replace(report, status="ok", contents=contents(path))
-        except ModelFilesError as error:
-            return replace(
-                report,
-                status="broken",
-                problem=error.problem,
-                where=error.where,
-                hint=error.hint or command,
-            )
+        return look(name, path, contents, self._download)
 
     def transformer(self, path: Path) -> Contents:
         """The network."""
         files = open_transformer(path)
         self.network = files.config
-        return _contents(files.weights)
+        return Contents.of(files.weights)
 
     def vae(self, path: Path) -> Contents:
         """The codec."""
-        files = check_vae_files(path)
-        if self.network is not None and files.config.z_dim != self.network.out_channels:
-            raise ModelFilesError(
-                f"its latents have {files.config.z_dim} channels, "
-                f"those of the transformer {self.network.out_channels}",
-                where=str(path),
-            )
-        if find_spec("diffusers") is None:
-            raise ModelFilesError("it needs the package diffusers", where="diffusers", hint=EXTRA_HINT)
-        return _contents(files.weights)
+        return vae_contents(path, self.network)
 
     def text_encoder(self, path: Path) -> Contents:
         """The text encoder."""
@@ -189,9 +90,8 @@ class _Looker:
                 f"but the transformer takes {self.network.text_dim}",
                 where=str(path),
             )
-        if find_spec("transformers") is None:
-            raise ModelFilesError("it needs the package transformers", where="transformers", hint=EXTRA_HINT)
-        return _contents(files.stored)
+        need_package("transformers")
+        return Contents.of(files.stored)
 
     def tokenizer(self, path: Path) -> Contents:
         """The tokenizer, which is small: it is loaded."""
@@ -200,13 +100,3 @@ class _Looker:
             check_vocabulary(tokenizer, self._text, where=path)
         sizes = [file.stat().st_size for file in path.iterdir() if file.is_file()]
         return Contents(num_files=len(sizes), num_bytes=sum(sizes))
-
-
-def _contents(weights: Weights) -> Contents:
-    return Contents(
-        num_files=len(weights.files),
-        num_bytes=weights.num_bytes,
-        num_tensors=len(weights.tensors),
-        num_parameters=weights.num_parameters,
-        dtypes=weights.dtypes,
-    )

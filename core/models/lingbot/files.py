@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
 
 from core.errors import InputError, ModelFilesError
+from core.models.checkpoint.find import first_of, holds, searching
 from core.models.checkpoint.locate import FLAG_SOURCE, Root, flag_roots, places_looked, search_roots
 from core.models.checkpoint.shards import INDEX_SUFFIX, SAFETENSORS
 from core.models.downloads import Download
@@ -98,7 +97,7 @@ def find_files(
     if checkpoint is not None:
         checkpoint = checkpoint.expanduser()
         _refuse_base_expert(checkpoint)
-    with _told():
+    with searching():
         found = _find_transformer(model, _roots(model, checkpoint, env), given=checkpoint)
     if found is None:
         where = places_looked(env) if checkpoint is None else f"{FLAG_SOURCE} {checkpoint}"
@@ -130,15 +129,15 @@ def find_companions(
         InputError: The model has no such files.
         ModelFilesError: A folder cannot be read.
     """
-    with _told():
+    with searching():
         folders = list(_beside(transformer)) if transformer is not None else []
         if checkpoint is not None:
             folders += [root.folder for root in _roots(model, checkpoint.expanduser(), env)]
         folders += [root.folder for root in _roots(model, None, env)]
         return Companions(
-            vae=_first_of(folders, _VAES),
-            text_encoder=_first_of(folders, _TEXT_ENCODERS),
-            tokenizer=_first_of(folders, _TOKENIZERS),
+            vae=first_of(folders, _VAES),
+            text_encoder=first_of(folders, _TEXT_ENCODERS),
+            tokenizer=first_of(folders, _TOKENIZERS),
         )
 
 
@@ -170,30 +169,14 @@ def _find_transformer(model: str, roots: tuple[Root, ...], *, given: Path | None
             return root
         for name in _TRANSFORMERS[model]:
             folder = root.folder / name
-            if _holds_weights(folder, any_name=folder == given):
+            if holds(folder, (*_NAMES, f"*{SAFETENSORS}") if folder == given else _NAMES):
                 return Root(folder, root.source)
     return None
-
-
-def _holds_weights(folder: Path, *, any_name: bool) -> bool:
-    if not folder.is_dir():
-        return False
-    patterns = (*_NAMES, f"*{SAFETENSORS}") if any_name else _NAMES
-    return any(fnmatchcase(file.name, pattern) for file in folder.iterdir() for pattern in patterns)
 
 
 def _beside(transformer: Path) -> Iterator[Path]:
     folder = transformer.parent if transformer.is_file() else transformer
     yield from (folder, folder.parent, folder.parent / BASE_HOME, folder.parent.parent / BASE_HOME)
-
-
-def _first_of(folders: list[Path], names: tuple[str, ...]) -> Path | None:
-    for folder in folders:
-        for name in names:
-            path = folder / name
-            if path.is_file() or (path.is_dir() and any(path.iterdir())):
-                return path
-    return None
 
 
 def _layout(model: str, transformer: Path) -> Layout:
@@ -210,16 +193,6 @@ def _other_model(model: str, checkpoint: Path | None) -> str | None:
         if name != model and _find_transformer(name, _roots(name, checkpoint, {}), given=None):
             return name
     return None
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Folders that may not be read are an error of the user's, not a bug."""
-    try:
-        yield
-    except OSError as error:
-        problem = f"a folder cannot be searched: {error.strerror}"
-        raise ModelFilesError(problem, where=str(error.filename or "")) from None
 
 
 def _refuse_base_expert(checkpoint: Path) -> None:
