@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.tiny_lingbot import write_checkpoint
 from worldkv_cli.commands.doctor import Check, run_checks
 from worldkv_cli.main import app
 
@@ -36,6 +37,24 @@ def test_missing_and_damaged_weights_fail(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert checks()["weights"].status == "failed"
     (tmp_path / "w.safetensors").write_bytes(bytes(2_000))
     assert "cannot be read" in checks()["weights"].detail
+
+
+def test_optional_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks()["wan"].status == "ok"
+    monkeypatch.setattr("worldkv_cli.commands.doctor.find_spec", lambda name: None)
+    found = checks()["int8"]
+    assert (found.status, found.detail) == ("warning", "without torchao")
+    assert found.hint == 'for --weights int8 and fp8: pip install "worldkv[int8]"'
+
+
+def test_checkpoints_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("WORLDKV_CHECKPOINTS", str(tmp_path))
+    assert "worldkv models pull lingbot" in checks()["lingbot"].detail
+    write_checkpoint(tmp_path / "lingbot-world-base-cam")
+    found = checks()["lingbot"]
+    assert found.status == "ok"
+    assert str(tmp_path) in found.detail
 
 
 def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,7 +39,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check Python, torch, devices, ffmpeg, weights and write access."""
+    """Check Python, torch, devices, ffmpeg, weights, optional packages, checkpoints and write access."""
     from core.runlog import versions
 
     checks = list(run_checks())
@@ -58,6 +60,8 @@ def run_checks() -> Iterator[Check]:
         "torch": _torch,
         "ffmpeg": _ffmpeg,
         "weights": _weights,
+        "extras": _extras,
+        "models": _models,
         "output": _output,
     }
     for name, look in lookers.items():
@@ -112,6 +116,33 @@ def _weights() -> Iterator[Check]:
     yield Check("weights", "ok", f"mini, {size}, {human_bytes(model.WEIGHTS.stat().st_size)}")
 
 
+def _extras() -> Iterator[Check]:
+    """Optional packages, without importing them."""
+    extras = {
+        "wan": ("diffusers", "transformers", "tokenizers", "sentencepiece", "ftfy"),
+        "int8": ("torchao",),
+    }
+    uses = {"wan": "the large models", "int8": "--weights int8 and fp8"}
+    for extra, packages in extras.items():
+        absent = [package for package in packages if find_spec(package) is None]
+        if absent:
+            hint = f'for {use}: pip install "worldkv[{extra}]"'
+            yield Check(extra, "warning", f"without {', '.join(absent)}", hint)
+        else:
+            yield Check(extra, "ok", ", ".join(f"{name} {metadata.version(name)}" for name in packages))
+
+
+def _models() -> Iterator[Check]:
+    """The models that have files of their own; none of them is needed for the embedded one."""
+    from core.models.registry import list_models
+    from worldkv_cli.commands.models import files_of
+
+    for entry in list_models():
+        files = files_of(entry)
+        if files.where != "package":
+            yield Check(entry.name, "ok" if files.where == "found" else "warning", files.text)
+
+
 def _output() -> Iterator[Check]:
     try:
         with tempfile.TemporaryFile(dir=Path.cwd()) as probe:
@@ -130,6 +161,6 @@ def _print_check(check: Check) -> None:
     status = f"{check.status:8}"
     if wants_colour(sys.stdout):
         status = f"\033[{_STYLES[check.status]}m{status}\033[0m"
-    sys.stdout.write(f"{status} {check.name:10} {check.detail}\n")
+    sys.stdout.write(f"{status} {check.name:11} {check.detail}\n")
     if check.hint:
-        sys.stdout.write(f"{'':20}hint: {check.hint}\n")
+        sys.stdout.write(f"{'':21}hint: {check.hint}\n")
