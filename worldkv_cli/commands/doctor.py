@@ -118,12 +118,11 @@ def _weights() -> Iterator[Check]:
 
 def _extras() -> Iterator[Check]:
     """Optional packages, without importing them."""
-    extras = {
-        "wan": ("diffusers", "transformers", "tokenizers", "sentencepiece", "ftfy"),
-        "int8": ("torchao",),
-    }
-    uses = {"wan": "the large models", "int8": "--weights int8 and fp8"}
-    for extra, packages in extras.items():
+    extras = (
+        ("wan", "the large models", ("diffusers", "transformers", "tokenizers", "sentencepiece", "ftfy")),
+        ("int8", "--weights int8 and fp8", ("torchao",)),
+    )
+    for extra, use, packages in extras:
         absent = [package for package in packages if find_spec(package) is None]
         if absent:
             hint = f'for {use}: pip install "worldkv[{extra}]"'
