@@ -16,15 +16,17 @@ from jaxtyping import Float32, Int32, Int64
 from core.memory.strategies.ray_cells import CellGrid, CellRays
 from core.memory.viewpoints import Viewpoints
 
-FAR = 1 << 19
-"""Levels beyond this one are not told apart."""
-
 USELESS = np.iinfo(np.int32).max
 """Key of a cell that is out of reach or does not exist."""
 
 LEVEL_OFFSET = np.float32(0.49)
 """Rounds distances to levels. Not 0.5: regular grids and angles would often lie exactly on the border of two
 levels, where rounding noise decides."""
+
+
+def far_level(count: int) -> int:
+    """Levels from this one on are not told apart in keys of so many ids: millions of levels for thousands."""
+    return USELESS // count // 2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,11 +53,6 @@ class RayMetric:
     pitch_levels: int
     max_distance: float | None
 
-    @property
-    def last_level(self) -> int:
-        """Last level that is of use."""
-        return FAR - 1 if self.max_distance is None else int(min(self.max_distance / self.level_rad, FAR - 1))
-
     def world_rays(self, frames: Int64[np.ndarray, "b m"]) -> Float32[np.ndarray, "b m cells 3"]:
         """Rays of all cells of some frames, in the world's axes."""
         turned = np.moveaxis(self.rotations[:, frames], 0, 2)
@@ -68,7 +65,8 @@ class RayMetric:
         count: int,
     ) -> Int32[np.ndarray, "b q s"]:
         """Level * count + id, or USELESS where the distance is infinite or too large."""
-        levels = np.minimum(distances * np.float32(1 / self.level_rad) + LEVEL_OFFSET, np.float32(FAR))
+        levels = distances * np.float32(1 / self.level_rad) + LEVEL_OFFSET
+        np.minimum(levels, np.float32(far_level(count)), out=levels)
         keys = levels.astype(np.int32)
         keys *= np.int32(count)
         keys += ids

@@ -8,6 +8,7 @@ shapes: b coming chunks, q query rays of each, p and s past frames for each chun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,11 +24,15 @@ from core.memory.strategies.ray_take import TakenCells, first_of_each, take_cell
 BLOCK_CHUNKS = 16
 """Coming chunks searched at once."""
 
-GROUPS = 16
-"""Groups of past frames looked at per coming chunk, those of least rank."""
+FRAMES_PER_BUDGET_FRAME = 2
+"""Past frames whose cells are compared, for each frame's worth of tokens in the budget: the nearest to a few
+probe rays."""
 
-FRAMES = 24
-"""Frames of these whose cells are compared: the nearest for a few probe rays."""
+LEAST_FRAMES = 12
+"""Past frames whose cells are compared at least."""
+
+PROBED_PER_FRAME = 6
+"""Frames compared with the probe rays for each of these, in whole groups: those of least rank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +54,16 @@ class CellSearch:
     ) -> Iterator[list[Selection]]:
         """What each coming chunk takes from the first so many candidate frames."""
         views, cells = self.metric.viewpoints, self.metric.cells
+        budget_frames = -(-budget_tokens // views.tokens_per_frame)
+        compared = max(LEAST_FRAMES, FRAMES_PER_BUDGET_FRAME * budget_frames)
+        reach = math.inf if self.metric.max_distance is None else self.metric.max_distance
         for start in range(0, len(chunks), BLOCK_CHUNKS):
             block = np.asarray(chunks[start : start + BLOCK_CHUNKS], dtype=np.int64)
             limits = np.asarray(num_candidates[start : start + BLOCK_CHUNKS], dtype=np.int64)
             coming = block[:, None] * views.chunk_frames + np.arange(views.chunk_frames)
             rays = self.metric.world_rays(coming)
-            frames = self._nearest(coming, rays, self._near(coming, limits))
+            near = self._near(coming, limits, -(-PROBED_PER_FRAME * compared // GROUP_FRAMES))
+            frames = self._nearest(coming, rays, near, compared)
             pairs = RayPairs(self.metric, coming, rays.reshape(len(frames), -1, 3), frames)
             taken = take_cells(
                 pairs.cell_keys(),
@@ -62,12 +71,12 @@ class CellSearch:
                 budget_tokens,
                 grid=cells.shape,
                 step=self.metric.pitch_levels,
-                last_level=self.metric.last_level,
+                last_level=reach / self.metric.level_rad,
             )
             yield from self._group(taken, frames)
 
     def _near(
-        self, coming: Int64[np.ndarray, "b m"], limits: Int64[np.ndarray, " b"]
+        self, coming: Int64[np.ndarray, "b m"], limits: Int64[np.ndarray, " b"], wanted: int
     ) -> Int64[np.ndarray, "b p"]:
         """Frames of the groups of least rank, those that win ties first; -1 for none."""
         index, views = self.index, self.metric.viewpoints
@@ -79,7 +88,7 @@ class CellSearch:
         number = np.arange(groups)
         keys = levels * groups + (number[::-1] if self.newer_first else number)
         keys[index.starts[:groups] >= limits[:, None]] = np.iinfo(np.int64).max
-        count = min(GROUPS, groups)
+        count = min(wanted, groups)
         best = np.argpartition(keys, count - 1, axis=1)[:, :count]
         places = (best[..., None] * GROUP_FRAMES + np.arange(GROUP_FRAMES)).reshape(len(best), -1)
         exists = places < len(index.frames)
@@ -93,9 +102,10 @@ class CellSearch:
         coming: Int64[np.ndarray, "b m"],
         rays: Float32[np.ndarray, "b m cells 3"],
         frames: Int64[np.ndarray, "b p"],
+        wanted: int,
     ) -> Int64[np.ndarray, "b s"]:
         """The frames nearest to a few probe rays: the nearest of each ray, then the second nearest, ..."""
-        count, (rows, cols) = min(FRAMES, frames.shape[1]), self.metric.cells.shape
+        count, (rows, cols) = min(wanted, frames.shape[1]), self.metric.cells.shape
         probes = [0, cols - 1, rows // 2 * cols + cols // 2, (rows - 1) * cols, rows * cols - 1]
         pairs = RayPairs(self.metric, coming, rays[:, :, probes].reshape(len(frames), -1, 3), frames)
         keys = np.sort(pairs.frame_keys(), axis=-1)[..., :count].swapaxes(1, 2).reshape(len(frames), -1)

@@ -5,12 +5,13 @@ shapes: b coming chunks, q query rays of each; cells are those of all past frame
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int, Int32, Int64
 
-from core.memory.strategies.ray_pairs import FAR, USELESS
+from core.memory.strategies.ray_pairs import USELESS, far_level
 
 FIRST_RANKS = 6
 """Nearest cells of a query ray looked at first; doubled until the budget is full."""
@@ -42,7 +43,7 @@ def take_cells(
     *,
     grid: tuple[int, int],
     step: int,
-    last_level: int = FAR - 1,
+    last_level: float = math.inf,
 ) -> TakenCells:
     """Take distinct cells: rank by rank, each rank by key, until the token budget is full.
 
@@ -99,12 +100,13 @@ def _without_repeats(keys: Int32[np.ndarray, "b keys"], count: int) -> Int32[np.
 
 
 def _around(
-    keys: Int32[np.ndarray, "b keys"], count: int, grid: tuple[int, int], step: int, last_level: int
+    keys: Int32[np.ndarray, "b keys"], count: int, grid: tuple[int, int], step: int, last_level: float
 ) -> Int32[np.ndarray, "b cells"]:
     """Keys, ascending, of the cells that are not named, each a step further than its nearest neighbour."""
     row, at = np.nonzero(keys != USELESS)
     named = keys[row, at]
-    levels = np.full((len(keys), count), FAR, dtype=np.int32)
+    unreached = far_level(count) + 1
+    levels = np.full((len(keys), count), unreached, dtype=np.int32)
     levels[row, named % count] = named // count
     field = levels.reshape(len(keys), count // (grid[0] * grid[1]), *grid)
     for axis in (2, 3):
@@ -115,7 +117,7 @@ def _around(
         ]:
             np.minimum(here, there + step, out=here)
     found = levels * np.int32(count) + np.arange(count, dtype=np.int32)
-    found[levels > last_level] = USELESS
+    found[(levels > last_level) | (levels >= unreached)] = USELESS
     found[row, named % count] = USELESS
     return np.sort(found, axis=1)
 

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from core.memory.strategies import rays as rays_module
-from core.memory.strategies.rays import LEVEL_OFFSET, Rays
+from core.memory.strategies import ray_tokens
+from core.memory.strategies.ray_tokens import LEVEL_OFFSET
+from core.memory.strategies.rays import Rays
 from tests.core.memory.policy.cameras import random_walk, spin, viewpoints, yaw_c2w
 
 
@@ -76,7 +77,7 @@ def test_frames_beyond_the_gate_do_not_hide_nearer_ones_of_the_same_level():
 def test_blocks_do_not_show(monkeypatch):
     views = random_walk(12, seed=3)
     whole = picked(Rays().select(views, 11, range(10), 36))
-    monkeypatch.setattr(rays_module, "BLOCK_PAIRS", 1)
+    monkeypatch.setattr(ray_tokens, "BLOCK_PAIRS", 1)
     assert picked(Rays().select(views, 11, range(10), 36)) == whole
 
 
