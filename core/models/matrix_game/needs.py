@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
 from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
+from core.models.lingbot.needs import retrieval_bytes
 from core.models.wan.clip_config import ClipConfig, clip_bytes
-from core.models.wan.codec_bytes import codec_bytes
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import pass_bytes
+from core.models.wan.pass_bytes import ROTATIONS, WIDE_BYTES, pass_bytes
 from core.models.wan.vae_config import VaeConfig
+from core.models.wan.video_bytes import VideoBytes
 from core.placement import Parts, Turns, bank_tiers, with_memory
 
 TILE = (28, 44)
 """Latent rows and columns of a tile: a quarter of 44x80, with the overlap."""
 
-WIDE_BYTES = 4
+LATENTS = 5
+"""Of a chunk, in float32: its noise, noisy, clean and predicted ones, and those of the chunk before it."""
+
+TIME_VECTORS = 32
+"""As wide as the residual stream: what timesteps make of shifts, scales and gates, as in `pass_bytes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,7 @@ class Needs:
         decode_dtype: In which the codec computes.
         action_frames: Latent frames of actions within reach.
         encodes: Whether a given clip is encoded while the rollout runs.
+        sink_follows: Whether the sink's keys are kept before RoPE, too.
     """
 
     network: WanConfig
@@ -43,52 +50,59 @@ class Needs:
     decode_dtype: torch.dtype
     action_frames: int
     encodes: bool
+    sink_follows: bool = False
 
     def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, bank: Tier | None, sink_follows: bool
+        self, plan: MemoryPlan, dtype: torch.dtype, *, bank: Tier | None
     ) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
         steps = [Turns(bank=tier) for tier in bank_tiers(bank)]
-        stride = self.vae.spatial_stride
-        if self.size[1] // stride > TILE[0] or self.size[0] // stride > TILE[1]:
+        if self._video.tiles(TILE):
             steps.append(replace(steps[-1], decode_tile=TILE))
         for turns in steps:
-            yield turns, self.parts(plan, dtype, turns, sink_follows=sink_follows)
+            yield turns, self.parts(plan, dtype, turns)
 
-    def parts(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns, *, sink_follows: bool) -> Parts:
+    def parts(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns) -> Parts:
         """Bytes of everything under some turns."""
-        net, element, tokens = self.network, dtype.itemsize, plan.layout.tokens_per_chunk
-        width, height = self.size
-        codec = codec_bytes(self.vae, height, width, self.decode_dtype, tile=turns.decode_tile)
-        encoding = codec_bytes(self.vae, height, width, torch.float32)
-        tiled = turns.decode_tile is not None
-        picture_bytes = 3 * width * height * WIDE_BYTES
+        net, element, layout, video = self.network, dtype.itemsize, plan.layout, self._video
+        codec = video.decoding(turns.decode_tile)
         context = 2 * net.num_layers * self.clip.num_tokens * net.dim * element
+        condition = layout.tokens_per_chunk * net.dim * element
         device = {
             "weights": net.num_parameters * element,
-            "picture": context + tokens * net.dim * element,
-            "actions": self._action_bytes(plan.layout.tokens_per_frame, element),
-            # The picture's encoder is remembered until its latents stay the same.
-            "codec": codec.parameters
-            + (codec.largest_tile_cache if tiled else codec.decoder_cache)
-            + (1 + self.encodes) * encoding.encoder_cache,
+            "picture": context + condition + video.picture_latents(layout.num_frames),
+            "actions": self._remembered_bytes(layout.tokens_per_frame, element),
+            "codec": video.decoder_held(turns.decode_tile),
+            "latents": LATENTS * video.latents(layout.chunk_frames),
         }
-        shown = plan.layout.chunk_frames * self.vae.temporal_stride * picture_bytes
-        clip = clip_bytes(self.clip, element_bytes=element).total
-        encoded = encoding.parameters + encoding.encoder_cache + encoding.encode_step
+        transient = {
+            "pass": pass_bytes(net, layout.tokens_per_chunk, dtype, camera_ready=True),
+            "pass of the actions": self._steering_bytes(layout.tokens_per_chunk, element),
+            "decode": codec.decode_step + video.pictures(layout.chunk_frames + 2),
+            "retrieval": retrieval_bytes(plan, dtype, sink_follows=self.sink_follows),
+        }
+        if self.encodes:
+            device["encoder of the prefix"] = video.encoder_held
+            transient["encoding of the prefix"] = video.encoding.encode_step + video.pictures(
+                layout.chunk_frames
+            )
+        tower = clip_bytes(self.clip, element_bytes=element).total
         parts = Parts(
             device=device,
-            transient={
-                "pass": pass_bytes(net, tokens, dtype, camera_ready=True)
-                + self._mouse_bytes(tokens, element),
-                "decode": codec.decode_step + shown,
+            transient=transient,
+            host={"codec": 0 if turns.decode_tile is None else codec.decoder_cache},
+            loading_device={
+                "image encoder": tower + video.pictures(1),
+                "picture": video.loading(layout.num_frames),
             },
-            host={"codec": codec.decoder_cache if tiled else 0},
-            loading_device={"image encoder": clip + picture_bytes, "encoding": encoded + picture_bytes},
         )
-        return with_memory(parts, plan, turns.bank, sink_follows=sink_follows)
+        return with_memory(parts, plan, turns.bank, sink_follows=self.sink_follows)
 
-    def _action_bytes(self, tokens_per_frame: int, element: int) -> int:
+    @cached_property
+    def _video(self) -> VideoBytes:
+        return VideoBytes(vae=self.vae, size=self.size, decode_dtype=self.decode_dtype)
+
+    def _remembered_bytes(self, tokens_per_frame: int, element: int) -> int:
         """Keys and values of the actions, over all layers."""
         actions = self.network.actions
         if actions is None:
@@ -96,10 +110,24 @@ class Needs:
         positions = (tokens_per_frame if actions.mouse else 0) + 1
         return 2 * len(actions.layers) * positions * self.action_frames * actions.hidden * element
 
-    def _mouse_bytes(self, tokens: int, element: int) -> int:
-        """What an action module holds at its peak: queries, keys and values, and all keys within reach."""
+    def _steering_bytes(self, tokens: int, element: int) -> int:
+        """Bytes of the tensors alive at the peak of a pass inside an action module.
+
+        The block holds the residual stream as it came and before the actions, and four tensors of its own.
+        The mouse part adds its hidden layer, queries, keys and values, and either what turns the queries or,
+        with the turned ones, what was attended to, its copy by token, and the result. The keyboard part, with
+        one more residual stream from the mouse, adds its queries and what turns them, or its result and sum.
+        """
         actions = self.network.actions
         if actions is None:
             return 0
-        reach = 2 * tokens // 3 * self.action_frames  # copied once, to be read in order of positions
-        return (8 * tokens + reach) * actions.hidden * element
+        dim, hidden, narrow = self.network.dim, actions.hidden, element
+        turned = 2 * WIDE_BYTES + narrow if narrow < WIDE_BYTES else WIDE_BYTES
+        block = dim * (2 * WIDE_BYTES + 4 * narrow)
+        mouse = (
+            max(hidden * (5 * narrow + turned), hidden * 7 * narrow + dim * narrow) if actions.mouse else 0
+        )
+        streams = dim * WIDE_BYTES if actions.mouse else 0
+        keyboard = streams + max(hidden * (2 * narrow + turned), dim * (narrow + WIDE_BYTES))
+        rotations = ROTATIONS * self.network.head_dim * WIDE_BYTES
+        return tokens * (block + max(mouse, keyboard) + rotations) + TIME_VECTORS * dim * WIDE_BYTES

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from core.errors import ModelFilesError
 from core.models.matrix_game.catalog import MATRIX_GAME
@@ -14,7 +16,9 @@ from core.models.wan.clip_files import ClipFiles, check_clip_files
 from core.models.wan.text_tokens import EXTRA_HINT
 from core.models.wan.vae_files import VaeFiles, check_vae_files
 
-_PACKAGES = {"diffusers": "the codec", "transformers": "the image encoder"}
+_PACKAGES: Mapping[str, str] = MappingProxyType(
+    {"diffusers": "the codec", "transformers": "the image encoder"}
+)
 """Optional packages that a run imports once it has begun, and what for."""
 
 
@@ -38,18 +42,25 @@ class MatrixGameParts:
     clip_path: Path
     clip: ClipFiles
 
+    def check(self) -> None:
+        """Look for the packages that read the files.
+
+        Raises:
+            ModelFilesError: One is missing.
+        """
+        for name, user in _PACKAGES.items():
+            if find_spec(name) is None:
+                raise ModelFilesError(f"{user} needs the package {name}", where=name, hint=EXTRA_HINT)
+
 
 def open_parts(variant: str, checkpoint: Path | None) -> MatrixGameParts:
     """Find a checkpoint and look at its headers.
 
     Raises:
-        ModelFilesError: A part is missing or damaged, they do not belong together, or a package is missing.
+        ModelFilesError: A part is missing or damaged, or they do not belong together.
     """
     files = find_files(variant, checkpoint)
     vae_path, clip_path = _required("vae", files.vae, files), _required("clip", files.clip, files)
-    for package, purpose in _PACKAGES.items():
-        if find_spec(package) is None:
-            raise ModelFilesError(f"{package} is not installed, which {purpose} needs", hint=EXTRA_HINT)
     transformer = open_transformer(files.transformer, files.variant)
     vae, clip = check_vae_files(vae_path), check_clip_files(clip_path)
     network = transformer.config

@@ -7,10 +7,8 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from core.config import GenerateConfig
@@ -21,22 +19,24 @@ from core.memory.positions import PositionMode
 from core.models.lingbot.pictures import given_pictures
 from core.models.lingbot.size import parse_size
 from core.models.matrix_game.action_notes import action_notes
-from core.models.matrix_game.actions import VIDEO_STRIDE, ActionTracks, action_tracks, action_windows
+from core.models.matrix_game.actions import ActionTracks, action_tracks, action_windows
 from core.models.matrix_game.config import DEFAULT_VARIANT, find_variant
 from core.models.matrix_game.controls import MatrixGameControls
 from core.models.matrix_game.needs import Needs
 from core.models.matrix_game.parts import open_parts
+from core.models.matrix_game.pictures import crop_note, cropped
 from core.models.matrix_game.transformer import load_transformer
 from core.models.matrix_game.viewpoints import dead_reckoned_viewpoints
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
 from core.models.wan.action import ActionWindows
 from core.models.wan.clip import encode_image
-from core.models.wan.codec import StreamingDecoder, StreamingEncoder
+from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
+from core.models.wan.given_clip import GivenClip
 from core.models.wan.vae import WanVae, load_vae
+from core.models.wan.weights import held_bytes
 from core.placement import Parts, Turns
-from core.rollout import GivenLatents
 from core.sampler import NoiseLevels
 from core.script import Script
 from trajectories import Gains, Trajectory
@@ -66,11 +66,12 @@ class MatrixGameSession:
     """See `core.models.session.Session`."""
 
     default_scale = 1
-    ways_out = ("--decode-dtype float16", "--retrieve with less")
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         _refuse_foreign(config)
         self._config, self._given_frames = config, script.given_frames
+        self._decode_dtype: torch.dtype = getattr(torch, config.decode_dtype)
+        self.ways_out = tuple(_ways_out(config))
         self._variant = find_variant(config.variant or DEFAULT_VARIANT)
         self.trained_frames = self._variant.window_frames
         self.defaults = WindowDefaults(
@@ -90,7 +91,8 @@ class MatrixGameSession:
         self.viewpoints = dead_reckoned_viewpoints(
             self._tracks, grid=self._grid, size=self.frame_size, chunk_frames=script.chunk_frames
         )
-        self.notes = (*_notes(config), *action_notes(script.trajectory, self._tracks))
+        picture = crop_note(*self._pictures.shape, self.frame_size)
+        self.notes = (*_notes(config, picture), *action_notes(script.trajectory, self._tracks))
         self._parts = open_parts(self._variant.name, config.checkpoint)
         self.logged: Mapping[str, object] = {
             **self._tracks.calibration(),
@@ -111,7 +113,8 @@ class MatrixGameSession:
         )
 
     def check_files(self) -> None:
-        """All headers were read when the session was opened."""
+        """All headers were read when the session was opened; what is left is what reads the files."""
+        self._parts.check()
 
     def options(
         self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
@@ -122,29 +125,35 @@ class MatrixGameSession:
             vae=self._parts.vae.config,
             clip=self._parts.clip.config,
             size=self.frame_size,
-            decode_dtype=getattr(torch, self._config.decode_dtype),
+            decode_dtype=self._decode_dtype,
             action_frames=self._variant.window_frames,
             encodes=self._given_frames > 0,
+            sink_follows=sink_follows,
         )
-        return needs.options(plan, dtype, bank=self._config.bank, sink_follows=sink_follows)
+        return needs.options(plan, dtype, bank=self._config.bank)
 
     def load(
         self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
     ) -> LoadedModel:
-        """Encode the picture, then load the network; what encodes is freed first."""
+        """Encode the picture, then load the network; what only encodes is freed first."""
+        told = on_load or (lambda *_: None)
+        told("image encoder", 0, 0)
         first = self._frames(0, 1)[:, :, 0].to(device)
         visual = encode_image(first, self._parts.clip_path, device=device, dtype=dtype)
+        told("codec", 0, 0)
         vae = load_vae(self._parts.vae_path, device=device)
-        picture = FirstPicture(PictureCondition(vae, first), self.viewpoints.num_frames)
-        given = self._given(vae, device) if self._given_frames else None
-        decode_dtype = getattr(torch, self._config.decode_dtype)
-        if decode_dtype != torch.float32:
-            vae = load_vae(self._parts.vae_path, device=device, dtype=decode_dtype)
+        picture = FirstPicture(
+            PictureCondition(vae, first),
+            self.viewpoints.num_frames,
+            on_frame=lambda: told("first picture", 0, 0),
+        )
+        given = self._given(vae) if self._given_frames else None
+        codecs = {vae} if given is not None else set()
+        if self._decode_dtype != torch.float32:
+            del vae  # before the next one comes, unless it encodes the prefix
+            vae = load_vae(self._parts.vae_path, device=device, dtype=self._decode_dtype)
         network = load_transformer(
-            self._parts.transformer,
-            device=device,
-            dtype=dtype,
-            on_progress=None if on_load is None else partial(on_load, "transformer"),
+            self._parts.transformer, device=device, dtype=dtype, on_progress=partial(told, "transformer")
         )
         controls = MatrixGameControls(
             network,
@@ -154,7 +163,6 @@ class MatrixGameSession:
             visual,
             action_frames=self._variant.window_frames,
         )
-        weights = sum(parameter.nbytes for parameter in network.parameters())
         return LoadedModel(
             controls=controls,
             decoder=StreamingDecoder(
@@ -163,47 +171,24 @@ class MatrixGameSession:
             levels=NoiseLevels.from_steps(self._variant.denoising_steps, SHIFT),
             latent_shape=(vae.latent_channels, 2 * self._grid[0], 2 * self._grid[1]),
             given=given,
-            parameter_bytes=weights + controls.nbytes + vae.parameter_bytes,
+            parameter_bytes=held_bytes(network).device
+            + sum(codec.parameter_bytes for codec in {vae, *codecs})
+            + controls.nbytes,
         )
 
     def _frames(self, start: int, stop: int) -> Float[Tensor, "1 3 frames height width"]:
         """Given frames as the codec takes them."""
         return cropped(self._pictures.pictures[start:stop], self.frame_size).transpose(0, 1)[None]
 
-    def _given(self, vae: WanVae, device: torch.device) -> GivenLatents:
-        """Latents of the prefix video, encoded chunk by chunk."""
-        encoder, frames = StreamingEncoder(vae), self.viewpoints.chunk_frames
-
-        def given(chunk: int) -> Tensor | None:
-            start = max(0, 1 + (chunk * frames - 1) * VIDEO_STRIDE)
-            stop = 1 + ((chunk + 1) * frames - 1) * VIDEO_STRIDE
-            if stop > self._given_frames:
-                return None
-            return encoder.push(self._frames(start, stop).to(device))
-
-        return given
+    def _given(self, vae: WanVae) -> GivenClip:
+        """Latents of the prefix video."""
+        chunk_frames = self.viewpoints.chunk_frames
+        return GivenClip(vae, self._frames, num_frames=self._given_frames, chunk_frames=chunk_frames)
 
 
 def open_session(config: GenerateConfig, script: Script) -> MatrixGameSession:
     """Prepare a rollout; see `core.models.session.OpenSession`."""
     return MatrixGameSession(config, script)
-
-
-def cropped(
-    frames: UInt8[np.ndarray, "frames rows cols 3"], size: tuple[int, int]
-) -> Float[Tensor, "frames 3 height width"]:
-    """Pictures in -1..1, cropped around the middle to the shape of `size` (width, height) and scaled."""
-    width, height = size
-    rows, cols = frames.shape[1:3]
-    keep_rows = min(rows, cols * height // width)
-    keep_cols = min(cols, rows * width // height)
-    top, left = (rows - keep_rows) // 2, (cols - keep_cols) // 2
-    kept = torch.from_numpy(frames[:, top : top + keep_rows, left : left + keep_cols].copy())
-    pictures = kept.permute(0, 3, 1, 2).float() / 127.5 - 1
-    if pictures.shape[2:] == (height, width):
-        return pictures
-    scaled = F.interpolate(pictures, (height, width), mode="bicubic", align_corners=False, antialias=True)
-    return scaled.clamp(-1.0, 1.0)
 
 
 def _gains(config: GenerateConfig, script: Script) -> Gains:
@@ -232,6 +217,20 @@ def _refuse_foreign(config: GenerateConfig) -> None:
         raise InputError(problem, where="--weights", hint="leave it out")
 
 
-def _notes(config: GenerateConfig) -> Iterator[str]:
+def _ways_out(config: GenerateConfig) -> Iterator[str]:
+    """What is still left to turn, for who asks for less memory than there can be."""
+    if config.bank == "device":
+        yield "--bank host"
+    if config.decode_dtype == "float32":
+        yield "--decode-dtype float16"
+    if config.memory == "worldkv":
+        yield "--retrieve with less"
+    yield "a smaller --size"
+
+
+def _notes(config: GenerateConfig, picture: str | None) -> Iterator[str]:
+    """What the user should know before it starts."""
+    if picture is not None:
+        yield picture
     if config.world_seed:
         yield "the world is the picture's: world_seed has no effect"

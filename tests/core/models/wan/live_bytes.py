@@ -8,7 +8,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts storages that operations inside the `with` block make, and their peak together."""
+    """Counts storages that operations inside the `with` block make, and their peak together.
+
+    Tensors on the meta device take nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +24,7 @@ class LiveBytes(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in filter(torch.is_tensor, tree_leaves(out)):
             storage = tensor.untyped_storage()
-            if storage._cdata not in given | self._seen:
+            if storage._cdata not in given | self._seen and not tensor.is_meta:
                 self._seen.add(storage._cdata)
                 self._now += storage.nbytes()
                 self.peak = max(self.peak, self._now)
