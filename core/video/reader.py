@@ -142,10 +142,11 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     try:
         with _open_image(path) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
-                problem = f"the image is {image.width}x{image.height}, more than {MAX_IMAGE_PIXELS:,} pixels"
-                raise InputError(problem, where=str(path), hint="scale it down first")
+                raise _huge_image(path, f"is {image.width}x{image.height},")
             rgba = ImageOps.exif_transpose(image).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:  # Pillow's own limit, where it does not tell the size
+        raise _huge_image(path, "has") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         said = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
         hint = "PNG, JPEG and WebP files can be read"
         raise InputError(f"the image cannot be read: {said}", where=str(path), hint=hint) from error
@@ -158,6 +159,11 @@ def _open_image(path: Path) -> Image.Image:
     with warnings.catch_warnings():  # Pillow warns of large pictures; ours is an error with a hint
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(path)
+
+
+def _huge_image(path: Path, what: str) -> InputError:
+    problem = f"the image {what} more than {MAX_IMAGE_PIXELS:,} pixels"
+    return InputError(problem, where=str(path), hint="scale it down first")
 
 
 def _url(path: Path) -> str:
