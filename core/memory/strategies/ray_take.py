@@ -64,13 +64,15 @@ def take_cells(
     while len(unfilled):
         ranks = min(ranks, keys.shape[2])
         by_rank = np.sort(keys[unfilled, :, :ranks].swapaxes(1, 2), axis=2).reshape(len(unfilled), -1)
-        order = _without_repeats(by_rank, len(sizes))
-        full = _tokens(order, sizes).sum(axis=1) >= budget_tokens
-        parts.append(_hand_out(unfilled[full], order[full], sizes, budget_tokens))
-        unfilled, order, ranks = unfilled[~full], order[~full], 2 * ranks
+        order, tokens = _without_repeats(by_rank, sizes)
+        full = tokens.sum(axis=1) >= budget_tokens
+        parts.append(_hand_out(unfilled[full], order[full], tokens[full], len(sizes), budget_tokens))
+        unfilled, ranks = unfilled[~full], 2 * ranks
         if by_rank.shape[1] == keys.shape[1] * keys.shape[2]:
-            around = _around(order, len(sizes), grid, step, last_level)
-            parts.append(_hand_out(unfilled, np.concatenate([order, around], axis=1), sizes, budget_tokens))
+            around = _around(order[~full], len(sizes), grid, step, last_level)
+            order = np.concatenate([order[~full], around], axis=1)
+            tokens = np.concatenate([tokens[~full], _tokens(around, sizes)], axis=1)
+            parts.append(_hand_out(unfilled, order, tokens, len(sizes), budget_tokens))
             break
     fields = ("chunk", "cell", "level", "tokens", "whole")
     return TakenCells(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
@@ -89,14 +91,22 @@ def first_of_each(ids: Int[np.ndarray, "rows columns"], count: int) -> Int64[np.
     return first[:, :-1]
 
 
-def _without_repeats(keys: Int32[np.ndarray, "b keys"], count: int) -> Int32[np.ndarray, "b keys"]:
-    """USELESS in place of the keys whose cell occurred before."""
-    first = first_of_each(np.where(keys == USELESS, count, keys % count), count)
+def _without_repeats(
+    keys: Int32[np.ndarray, "b keys"], sizes: Int64[np.ndarray, " cells"]
+) -> tuple[Int32[np.ndarray, "b keys"], Int64[np.ndarray, "b keys"]]:
+    """USELESS in place of the keys whose cell occurred before, and the tokens of the cells of the others."""
+    first = first_of_each(np.where(keys == USELESS, len(sizes), _cells(keys, len(sizes))), len(sizes))
     row, cell = np.nonzero(first < keys.shape[1])
     at = first[row, cell]
-    distinct = np.full_like(keys, USELESS)
+    distinct, tokens = np.full_like(keys, USELESS), np.zeros(keys.shape, dtype=np.int64)
     distinct[row, at] = keys[row, at]
-    return distinct
+    tokens[row, at] = sizes[cell]
+    return distinct, tokens
+
+
+def _cells(keys: Int32[np.ndarray, "*_"], count: int) -> Int32[np.ndarray, "*_"]:
+    """The same as keys % count, but fast."""
+    return np.asarray(keys - keys // np.int32(count) * np.int32(count))
 
 
 def _around(
@@ -131,12 +141,13 @@ def _tokens(
 def _hand_out(
     chunks: Int64[np.ndarray, " b"],
     keys: Int32[np.ndarray, "b keys"],
-    sizes: Int64[np.ndarray, " cells"],
+    whole: Int64[np.ndarray, "b keys"],
+    count: int,
     budget_tokens: int,
 ) -> TakenCells:
-    whole = _tokens(keys, sizes)
+    """The first cells, until the budget is full."""
     before = np.cumsum(whole, axis=1) - whole
     row, at = np.nonzero((whole > 0) & (before < budget_tokens))
-    level, cell = np.divmod(keys[row, at].astype(np.int64), len(sizes))
-    left = budget_tokens - before[row, at]
-    return TakenCells(chunks[row], cell, level, np.minimum(whole[row, at], left), whole[row, at])
+    level, cell = np.divmod(keys[row, at].astype(np.int64), count)
+    tokens = whole[row, at]
+    return TakenCells(chunks[row], cell, level, np.minimum(tokens, budget_tokens - before[row, at]), tokens)
