@@ -198,10 +198,19 @@ def _too_little(least: Placement, plan: MemoryPlan, ways_out: tuple[str, ...]) -
         f"{plan.layout.num_chunks} chunks need {_gib(needed)} of {kind} memory even at the least, "
         f"{_gib(needed - budget)} more than the budget of {_gib(budget)} ({told})"
     )
-    grows = plan.layout.mode == "full"
-    advice = ("--memory worldkv, which does not grow with the video",) if grows else ()
-    hint = "; ".join((f"give {_gib(needed, up=True)}", *advice, *ways_out))
+    hint = "; ".join((f"give {_gib(needed, up=True)}", *_smaller_memory(plan, largest[0][0]), *ways_out))
     return BudgetError(problem, where=flag, hint=hint)
+
+
+def _smaller_memory(plan: MemoryPlan, largest: str) -> tuple[str, ...]:
+    """Memory settings that take less, where it is window or bank that takes most."""
+    if plan.layout.mode == "full":
+        return ("--memory worldkv, which does not grow with the video",)
+    if largest == "bank" and plan.schedule.strategy != "rays" and plan.pruning.rule == "none":
+        return ("--keep-ratio 0.25, which stores half of every chunk",)
+    if largest in ("window", "bank"):
+        return ("a smaller --retrieve" if plan.layout.mode == "worldkv" else "a smaller --recent",)
+    return ()
 
 
 def _gib(size_bytes: int, *, up: bool = False) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from core.memory.plan import MemoryPlan
+from core.memory.window import Window
 from core.memory.world_memory import WorldMemory
 from core.models.base import Controls
 from core.noise import seeded_noise
@@ -90,22 +91,26 @@ class Stage:
 
         Args:
             plan: What happens at every chunk.
-            tier: Where the bank lies.
-            share_layers: Let all layers write and read one layer's memory. It does not fit any caches of the
-                chip, so that reading it takes what reading 40 of them takes; but of several modes, or of one
-                that is too large, all keys fit on the device.
+            tier: Where the bank lies. On the host, all layers share one layer's: the device sees no
+                difference, and no machine lacks the memory.
+            share_layers: Let all layers write and read one layer's memory on the device, too. It does not fit
+                any caches of the chip, so that reading it takes what reading 40 of them takes; but of several
+                modes, or of one that is too large, all keys fit on the device.
         """
-        footprint = plan.footprint
-        held = replace(plan, footprint=replace(footprint, num_layers=1)) if share_layers else plan
+        whole = plan.footprint
+        shares_bank = share_layers or tier == "host"
+        held = replace(plan, footprint=replace(whole, num_layers=1)) if shares_bank else plan
         memory = WorldMemory(held, device=self.device, dtype=self.dtype, tier=tier)
+        memory.plan = plan
+        if shares_bank and not share_layers:
+            memory.window = Window(whole, plan.window_tokens, device=self.device, dtype=self.dtype)
         for part in (memory.window, memory.bank):
             for name in ("keys", "values"):
                 tensor = getattr(part, name)
                 if tensor.device.type == self.device.type:
                     tensor.normal_()
-                if share_layers:
-                    setattr(part, name, tensor.expand(footprint.num_layers, *tensor.shape[1:]))
-        memory.plan = plan
+                if len(tensor) == 1:
+                    setattr(part, name, tensor.expand(whole.num_layers, *tensor.shape[1:]))
         return memory
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
@@ -56,10 +57,11 @@ class Needs:
         self, plan: MemoryPlan, dtype: torch.dtype, *, weights: WeightRequest, bank: Tier | None
     ) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
+        tiers = bank_tiers(bank if plan.bank_bytes else bank or "device")
         for placement in weight_placements(self.network, weights):
             # Where weights are streamed, all that costs less time has been turned already.
             streamed = placement.resident_blocks is not None
-            steps = [Turns(bank=tier, weights=placement) for tier in bank_tiers(bank)]
+            steps = [Turns(bank=tier, weights=placement) for tier in tiers]
             steps.append(replace(steps[-1], decode_tile=TILE if self._tiles else None))
             steps.append(replace(steps[-1], camera_ready=False))
             for turns in steps[-1:] if streamed else steps:
@@ -114,8 +116,7 @@ class Needs:
         return (elsewhere, apart) if apart.device_bytes < parts.device_bytes else (turns, parts)
 
     def _codec(self, dtype: torch.dtype, turns: Turns) -> CodecBytes:
-        width, height = self.size
-        return codec_bytes(self.vae, height, width, dtype, tile=turns.decode_tile)
+        return _codec_bytes(self.vae, self.size, dtype, turns.decode_tile)
 
     def _early_bytes(self, plan: MemoryPlan) -> int:
         """Bytes of the picture's latents until they stay the same."""
@@ -133,6 +134,14 @@ class Needs:
         """Whether a tile is smaller than the latent."""
         stride = self.vae.spatial_stride
         return self.size[1] // stride > TILE[0] or self.size[0] // stride > TILE[1]
+
+
+@lru_cache(maxsize=16)
+def _codec_bytes(
+    vae: VaeConfig, size: tuple[int, int], dtype: torch.dtype, tile: tuple[int, int] | None
+) -> CodecBytes:
+    """The same for dozens of options."""
+    return codec_bytes(vae, size[1], size[0], dtype, tile=tile)
 
 
 def retrieval_bytes(plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool) -> int:

@@ -16,7 +16,6 @@ from PIL import Image
 
 from core.config import resolve
 from core.generate import Job, prepare
-from core.memory.positions import PositionMode
 from core.memory.world_memory import WorldMemory
 from core.models.lingbot import needs
 from core.models.wan.codec_condition import PictureCondition
@@ -75,7 +74,7 @@ def live_bytes(job: Job, turns: Turns) -> tuple[int, int, int]:
         loading, live.peak = live.peak, 0
         memory = WorldMemory(
             job.plan,
-            positions=PositionMode(job.config.positions),
+            positions=job.positions,
             device=CPU,
             dtype=job.dtype,
             tier=turns.bank,

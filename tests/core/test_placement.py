@@ -1,0 +1,263 @@
+"""Where a run's memory is placed, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+import torch
+
+from core.errors import BudgetError
+from core.memory.plan import MemoryPlan
+from core.models.lingbot.needs import TILE, Needs
+from core.models.wan.text_config import UMT5_XXL
+from core.models.wan.vae_config import WAN_VAE
+from core.models.wan.weights_layout import block_layout
+from core.models.wan.weights_placement import WeightPlacement, WeightRequest
+from core.placement import GIB, Budgets, Parts, Placement, Turns, bank_tiers, choose_placement, with_memory
+from tests.benchmarks.lingbot_parts import LINGBOT, Case
+
+BF16 = torch.bfloat16
+CASE = Case(LINGBOT, WAN_VAE, (832, 480), 40, BF16, None)
+NEEDS = Needs(
+    network=LINGBOT,
+    vae=WAN_VAE,
+    size=(832, 480),
+    decode_dtype=torch.float32,
+    text=UMT5_XXL,
+    encodes=False,
+)
+WAYS = ("--weights int8 (costs some fidelity)",)
+
+
+@cache
+def plan_of(mode: str) -> MemoryPlan:
+    return CASE.plan(mode)
+
+
+def placed(
+    mode: str,
+    device_gib: float | None,
+    host_gib: float | None = None,
+    *,
+    weights: WeightRequest = "auto",
+    bank=None,
+) -> Placement:
+    sizes = [None if gib is None else int(gib * GIB) for gib in (device_gib, host_gib)]
+    options = NEEDS.options(plan_of(mode), BF16, weights=weights, bank=bank)
+    return choose_placement(options, Budgets(*sizes), plan_of(mode), ways_out=WAYS)
+
+
+def turned(placement: Placement) -> tuple[str, bool, bool, int | None]:
+    """Bank, whether decoding is tiled, whether the camera is ready, resident blocks."""
+    turns = placement.turns
+    return turns.bank, turns.decode_tile is not None, turns.camera_ready, turns.weights.resident_blocks
+
+
+def refusal(
+    mode: str, device_gib: float | None, host_gib: float | None = None, **fixed
+) -> tuple[str, str, str]:
+    with pytest.raises(BudgetError) as caught:
+        placed(mode, device_gib, host_gib, **fixed)
+    return caught.value.problem, caught.value.where, caught.value.hint
+
+
+def simple(*sizes: tuple[int, int]) -> Iterator[tuple[Turns, Parts]]:
+    """Options of so many bytes on the device and on the host."""
+    for device, host in sizes:
+        yield Turns(), Parts(device={"weights": device}, host={"weights": host})
+
+
+def test_peak_is_what_stays_and_the_largest_of_what_comes_and_goes():
+    parts = Parts(
+        device={"a": 10, "b": 20},
+        transient={"c": 5, "d": 7},
+        host={"e": 3},
+        loading_device={"f": 36},
+        loading_host={"g": 2},
+    )
+    assert parts.device_bytes == 37
+    assert parts.host_bytes == 3
+    loading = Parts(device={"a": 1}, loading_device={"f": 36}, loading_host={"g": 2})
+    assert (loading.device_bytes, loading.host_bytes) == (36, 2)
+    assert (Parts(device={}).device_bytes, Parts(device={}).host_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "host", "taken"),
+    [(None, None, 0), (100, None, 0), (99, None, 1), (99, 15, 2), (40, None, 3), (40, 60, 3), (100, 5, 0)],
+)
+def test_the_first_option_that_fits_is_taken(device, host, taken):
+    options = list(simple((100, 0), (60, 20), (50, 10), (40, 60)))
+    chosen = choose_placement(iter(options), Budgets(device, host), plan_of("sink"), ways_out=())
+    assert chosen.parts is options[taken][1]
+
+
+def test_nothing_to_choose_from():
+    with pytest.raises(BudgetError, match="offers no way"):
+        choose_placement(iter(()), Budgets(), plan_of("sink"), ways_out=())
+
+
+def test_the_user_fixes_the_bank():
+    assert bank_tiers(None) == ("device", "host")
+    assert bank_tiers("host") == ("host",)
+
+
+def test_memory_lies_where_the_bank_is_kept():
+    plan, parts = plan_of("worldkv"), Parts(device={"weights": 1}, host={"weights": 2})
+    origins = 8 * plan.pool_tokens
+    on_device, on_host = with_memory(parts, plan, "device"), with_memory(parts, plan, "host")
+    common = {"weights": 1, "window": plan.window_bytes, "origins of the bank": origins}
+    assert on_device.device == common | {"bank": plan.bank_bytes}
+    assert on_device.host == {"weights": 2}
+    assert on_host.device == common
+    assert on_host.host == {"weights": 2, "bank": plan.bank_bytes}
+    following = with_memory(parts, plan, "host", sink_follows=True)
+    assert following.device["sink keys"] == 3 * 1560 * 40 * 5120 * 2
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        (Turns(), ()),
+        (Turns(bank="host"), ("the bank lies in host memory",)),
+        (Turns(decode_tile=TILE), ("frames are decoded in tiles of 36x56 cells",)),
+        (Turns(camera_ready=False), ("the camera's part is computed in every pass",)),
+        (
+            Turns(weights=WeightPlacement(quantisation="int8", resident_blocks=7)),
+            ("the network's weights are int8", "weights are streamed from the host, but for 7 blocks"),
+        ),
+    ],
+)
+def test_turns_in_words(turns, words):
+    assert turns.words == words
+
+
+def test_order_of_the_turns():
+    """From what costs no time to what costs most, one after another; the memory shrinks all the way."""
+    options = list(NEEDS.options(plan_of("worldkv"), BF16, weights="auto", bank=None))
+    seen = [turned(Placement(turns=turns, parts=parts, budgets=Budgets())) for turns, parts in options]
+    assert seen[:4] == [
+        ("device", False, True, None),
+        ("host", False, True, None),
+        ("host", True, True, None),
+        ("host", True, False, None),
+    ]
+    assert seen[4:] == [("host", True, False, resident) for resident in range(37, -1, -1)]
+    sizes = [parts.device_bytes for _, parts in options]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_order_where_all_is_fixed():
+    options = list(NEEDS.options(plan_of("worldkv"), BF16, weights="resident", bank="device"))
+    assert [(t.bank, t.decode_tile, t.camera_ready) for t, _ in options] == [
+        ("device", None, True),
+        ("device", TILE, True),
+        ("device", TILE, False),
+    ]
+    streamed = NEEDS.options(plan_of("worldkv"), BF16, weights="streamed", bank="device")
+    assert {(t.bank, t.weights.resident_blocks is None) for t, _ in streamed} == {("device", False)}
+
+
+# 40 chunks at 832x480: what is taken at 80, 72, 48, 40, 24 and 16 GiB. Full attention would need 148.
+RESIDENT = ("device", False, True, None)
+BANK_ON_HOST = ("host", False, True, None)
+
+
+def streamed(resident: int, bank: str = "host") -> tuple[str, bool, bool, int]:
+    return bank, True, False, resident
+
+
+@pytest.mark.parametrize(
+    ("mode", "by_budget"),
+    [
+        ("worldkv", [BANK_ON_HOST, BANK_ON_HOST, streamed(25), streamed(15), None, None]),
+        ("worldkv-rays", [BANK_ON_HOST, BANK_ON_HOST, streamed(25), streamed(15), None, None]),
+        ("sliding", [RESIDENT, RESIDENT, streamed(25, "device"), streamed(15, "device"), None, None]),
+        ("sink", [RESIDENT, RESIDENT, *(streamed(n, "device") for n in (37, 28, 9)), None]),
+        ("full", [None] * 6),
+    ],
+)
+def test_lingbot_by_budget(mode, by_budget):
+    for budget_gib, expected in zip((80, 72, 48, 40, 24, 16), by_budget, strict=True):
+        if expected is None:
+            refusal(mode, budget_gib)
+            continue
+        chosen = placed(mode, budget_gib)
+        assert turned(chosen) == expected, f"{budget_gib} GiB"
+        assert chosen.parts.device_bytes <= budget_gib * GIB
+
+
+@pytest.mark.parametrize("budget_gib", [48, 40, 30])
+def test_as_many_blocks_stay_as_fit(budget_gib):
+    taken = placed("worldkv", budget_gib).parts.device_bytes
+    assert taken <= budget_gib * GIB < taken + block_layout(LINGBOT, BF16, None).tensor_bytes
+
+
+def test_a_prompt_is_encoded_where_there_is_room():
+    """The text encoder is larger than all that a streamed rollout with a small window holds."""
+    assert placed("sink", 72).turns.text_on_device
+    short = CASE.plan("sliding", 1)
+    options = NEEDS.options(short, BF16, weights="streamed", bank=None)
+    *_, (turns, parts) = options
+    assert not turns.text_on_device
+    assert "text encoder" not in parts.loading_device
+    assert parts.loading_host["text encoder"] > parts.device_bytes
+
+
+def test_the_user_keeps_bank_and_weights():
+    assert placed("worldkv", 72, bank="host").turns.bank == "host"
+    assert placed("worldkv", 200, bank="host").turns.bank == "host"
+    assert placed("worldkv", 200).turns.bank == "device"
+    assert placed("worldkv", 200, weights="streamed").turns.weights.resident_blocks == 37
+    problem, _, hint = refusal("worldkv", 72, bank="device", weights="resident")
+    assert problem == (
+        "40 chunks need 144.7 GiB of device memory even at the least, 72.7 GiB more than the budget of "
+        "72.0 GiB (bank 85.7 GiB, weights 34.5 GiB, window 21.4 GiB, codec 1.4 GiB)"
+    )
+    assert hint == (
+        "give 144.8 GiB; --keep-ratio 0.25, which stores half of every chunk; "
+        "--weights int8 (costs some fidelity)"
+    )
+
+
+def test_refused_for_the_device():
+    assert refusal("worldkv", 24) == (
+        "40 chunks need 26.7 GiB of device memory even at the least, 2.7 GiB more than the budget of "
+        "24.0 GiB (window 21.4 GiB, weights 2.2 GiB, codec 1.4 GiB, decode 1.1 GiB)",
+        "--vram-budget",
+        "give 26.8 GiB; a smaller --retrieve; --weights int8 (costs some fidelity)",
+    )
+    assert refusal("full", 80) == (
+        "40 chunks need 148.1 GiB of device memory even at the least, 68.1 GiB more than the budget of "
+        "80.0 GiB (window 142.8 GiB, weights 2.2 GiB, codec 1.4 GiB, decode 1.1 GiB)",
+        "--vram-budget",
+        "give 148.2 GiB; --memory worldkv, which does not grow with the video; "
+        "--weights int8 (costs some fidelity)",
+    )
+    assert refusal("sliding", 16)[2].startswith("give 26.8 GiB; a smaller --recent; ")
+
+
+def test_refused_for_the_host():
+    assert refusal("worldkv", 72, 64) == (
+        "40 chunks need 85.7 GiB of host memory even at the least, 21.7 GiB more than the budget of 64.0 GiB "
+        "(bank 85.7 GiB, weights 0.0 MiB, codec 0.0 MiB)",
+        "--ram-budget",
+        "give 85.7 GiB; --keep-ratio 0.25, which stores half of every chunk; "
+        "--weights int8 (costs some fidelity)",
+    )
+
+
+def test_what_set_the_budget_is_named():
+    options = simple((GIB, 0))
+    with pytest.raises(BudgetError) as caught:
+        choose_placement(
+            options, Budgets(GIB // 2, device_source="what is free on cuda:0"), plan_of("sink"), ways_out=()
+        )
+    assert caught.value.where == "what is free on cuda:0"
+    assert caught.value.problem == (
+        "40 chunks need 1.0 GiB of device memory even at the least, 0.5 GiB more than the budget of 0.5 GiB "
+        "(weights 1.0 GiB)"
+    )
+    assert caught.value.hint == "give 1.0 GiB"
