@@ -199,6 +199,13 @@ class Clock:
 
 
 class TestProgress:
+    def test_loading_of_unknown_size(self, capsys: pytest.CaptureFixture[str]) -> None:
+        clock = iter([0.0, 0.0, 0.0, 20.0, 20.0, 20.0, 40.0, 40.0, 40.0]).__next__
+        with LineProgress(1, clock=clock) as display:
+            display.loading("text encoder", 0, 0)
+            display.loading("transformer", 1_000_000, 4_000_000)
+        assert capsys.readouterr().err == "loading text encoder\nloading transformer: 1 MB of 4 MB\n"
+
     def test_a_line_for_every_tenth(self, capsys: pytest.CaptureFixture[str]) -> None:
         clock = Clock()
         with LineProgress(40, clock=clock) as display:

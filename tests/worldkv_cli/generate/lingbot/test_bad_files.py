@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.tiny_lingbot import PARTS, TINY, random_tensors, write_checkpoint
-from tests.worldkv_cli.generate.lingbot.runs import lines, refused
+from tests.worldkv_cli.generate.lingbot.runs import arguments, lines, refused
+from tests.worldkv_cli.generate.runs import spawn_and_wait
 
 pytestmark = pytest.mark.usefixtures("files_stay_closed")
 
@@ -41,10 +42,6 @@ def action_controlled(folder: Path) -> None:
 def base_expert(folder: Path) -> None:
     names = [name for name in random_tensors(TINY) if "cam" in name or name.startswith("c2ws")]
     rewrite(folder, dict.fromkeys(names))
-
-
-def damaged_tokenizer(folder: Path) -> None:
-    (folder / "google" / "umt5-xxl" / "tokenizer.json").write_text("{")
 
 
 def rewrite(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
@@ -120,12 +117,24 @@ def test_bad_files(case: str, tmp_path: Path) -> None:
     assert refused(4, folder) == lines(problem, where.replace("CK", str(folder)), hint)
 
 
+@pytest.mark.slow
 def test_damaged_tokenizer(tmp_path: Path) -> None:
+    """In a process of its own: what is told last of all costs no seconds of heavy imports either."""
     folder = write_checkpoint(tmp_path / "ck", num_shards=2)
-    damaged_tokenizer(folder)
-    said = refused(4, folder)
-    assert said.splitlines()[1].startswith(f"  at: {folder}/google/umt5-xxl")
-    assert len(said.splitlines()) == 3
+    (folder / "google" / "umt5-xxl" / "tokenizer.json").write_text("{")
+    driver = (
+        "import atexit, sys\n"
+        "heavy = {'diffusers', 'transformers', 'torchao'}\n"
+        "atexit.register(lambda: sys.stderr.write(f'imported: {sorted(heavy & set(sys.modules))}\\n'))\n"
+    )
+    told = spawn_and_wait(*arguments(folder), driver=driver)
+    assert (told.exit_code, told.stdout) == (4, "")
+    problem, where, hint, imported = told.stderr.splitlines()
+    assert problem.startswith("error: the tokenizer")
+    assert where == f"  at: {folder}/google/umt5-xxl/tokenizer.json"
+    assert hint.startswith("hint: ")
+    assert imported == "imported: []"
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "transformer"])

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.worldkv_cli.generate.lingbot.runs import arguments, generate, lines, refused
-from tests.worldkv_cli.generate.runs import spawn_and_wait
+from tests.worldkv_cli.generate.lingbot.runs import generate, lines, refused
 
 pytestmark = pytest.mark.usefixtures("files_stay_closed")
 
@@ -148,11 +147,3 @@ def test_the_run_never_replaces_its_own_picture(raw: Path) -> None:
     assert told.stderr == lines(
         "the image is a file of the run that would be replaced", "old/video.mp4", "choose another --out"
     )
-
-
-@pytest.mark.slow
-def test_a_real_process(raw: Path) -> None:
-    told = spawn_and_wait(*arguments(raw, image=None, prompt="a house"))
-    assert (told.exit_code, told.stdout) == (2, "")
-    assert told.stderr == lines("the video needs a first picture", "--image", "add --image first.png")
-    assert not Path("run").exists()
