@@ -34,7 +34,7 @@ from tests.golden_matrix_game import (
 )
 
 CPU = torch.device("cpu")
-CHUNKS = 8
+CHUNKS = 7
 noise = seeded_noise(5, (1, 16, 3, CONFIG["latent_height"], CONFIG["latent_width"]), CPU)
 
 

@@ -1,4 +1,4 @@
-"""A Matrix-Game rollout from its specification: no window, no bank, no rings, nothing that is computed only once.
+"""A Matrix-Game rollout from its specification: no window, no bank, no rings, nothing computed only once.
 
 Actions, sampler, positions and attention are worked out here again (golden/matrix_game README, sections 4 to
 8); of the engine only the network's other layers and the schedule's selections are used.

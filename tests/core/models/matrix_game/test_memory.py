@@ -113,8 +113,8 @@ def test_a_bank_on_the_host_gives_the_same_bits() -> None:
 
 
 MOST = {"full": 0.01, "pose, slot": 0.01, "pose, slot, half": 0.03}
-"""Relative rms of the difference over a chunk. 0.0053 is seen, growing by a tenth over the 8 chunks; narrow keys
-may decide otherwise which tokens stay.
+"""Relative rms of the difference over a chunk. 0.0053 is seen, growing by a tenth over the rollout;
+narrow keys may decide otherwise which tokens stay.
 """
 
 
