@@ -56,7 +56,7 @@ class GenerateConfig(BaseModel):
         default=None, gt=0, description="Degrees that a mouse unit turns; None: 15, as far as is known."
     )
     key_units: float | None = Field(
-        default=None, gt=0, description="Units that a key moves in a video frame; None: as the trajectory says."
+        default=None, gt=0, description="Units that a key moves in a video frame; None: the trajectory's."
     )
     chunk_frames: int | None = Field(
         default=None, gt=0, description="Latent frames denoised together, where a model knows several."

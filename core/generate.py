@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.config import GenerateConfig, Resolved
 from core.errors import InputError, OutputError, WorldKVError
-from core.hardware import budgets, device_info, pick_device, pick_dtype
+from core.hardware import budgets, device_info, limit_device, pick_device, pick_dtype
 from core.interrupt import StopRequest, stop_on_signal
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
@@ -178,6 +178,7 @@ class _Run:
         """Generate the video, up to its end or to a request to stop."""
         job = self.job
         try:
+            limit_device(job.config, job.device)
             model = job.session.load(job.device, job.dtype, job.placement.turns, self._on_load(stop))
             memory = WorldMemory(
                 job.plan,
@@ -280,7 +281,12 @@ def _summary(job: Job) -> RunSummary:
             "versions": versions(),
             "device": device_info(job.device),
             "dtype": str(job.dtype).removeprefix("torch."),
-            "plan": {**job.plan.summary(), "positions": str(job.positions), **job.placement.summary(), **job.session.logged},
+            "plan": {
+                **job.plan.summary(),
+                "positions": str(job.positions),
+                **job.placement.summary(),
+                **job.session.logged,
+            },
         }
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,10 @@ from core.schemas.run import Device
 if sys.platform != "win32":
     import resource
 
-_STATM = Path("/proc/self/statm")
+_STATM, _MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
+
+CUDA_RESERVE_BYTES = 1 << 30
+"""Of a GPU's memory: the driver's context, workspaces of convolutions and products, gaps between tensors."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -49,14 +53,23 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def budgets(config: GenerateConfig, device: torch.device) -> Budgets:
-    """What the run may take: what the user says, else what is free on a GPU, else anything."""
-    host = None if config.ram_budget is None else int(config.ram_budget)
-    if config.vram_budget is not None:
-        return Budgets(int(config.vram_budget), host)
-    if device.type == "cuda":
+    """What the run may take: what the user says; else what is free on a GPU and its host, else anything."""
+    if device.type != "cuda":
+        return Budgets(_size(config.vram_budget), _size(config.ram_budget))
+    found = Budgets(_size(config.vram_budget), _size(config.ram_budget), reserve=CUDA_RESERVE_BYTES)
+    if found.device is None:
         free, _ = torch.cuda.mem_get_info(device)
-        return Budgets(free, host, device_source=f"what is free on {device}")
-    return Budgets(None, host)
+        found = replace(found, device=free, device_source=f"what is free on {device}")
+    if found.host is None:
+        found = replace(found, host=_available_bytes(), host_source="what is free in host memory")
+    return found
+
+
+def limit_device(config: GenerateConfig, device: torch.device) -> None:
+    """Let a GPU's allocator refuse what exceeds the user's budget."""
+    if device.type == "cuda" and config.vram_budget is not None:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, int(config.vram_budget) / total), device)
 
 
 def device_info(device: torch.device) -> Device:
@@ -115,3 +128,15 @@ def _host_total_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _available_bytes() -> int | None:
+    """Host memory that can be taken without swapping; None where the system does not tell."""
+    if not _MEMINFO.exists():
+        return None
+    lines = (line.split() for line in _MEMINFO.read_text().splitlines())
+    return next((int(words[1]) * 1024 for words in lines if words[:1] == ["MemAvailable:"]), None)
+
+
+def _size(budget: int | None) -> int | None:
+    return None if budget is None else int(budget)

@@ -93,12 +93,17 @@ class Budgets:
     Attributes:
         device: On the device.
         host: In host memory.
+        reserve: Of the device's budget, what is kept free for the driver, workspaces of kernels and gaps
+            between tensors.
         device_source: What set the device's budget, for errors.
+        host_source: What set the host's.
     """
 
     device: int | None = None
     host: int | None = None
+    reserve: int = 0
     device_source: str = "--vram-budget"
+    host_source: str = "--ram-budget"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,7 @@ class Placement:
             "camera_ready": self.turns.camera_ready,
             "decode_tile": self.turns.decode_tile,
             "device_budget_bytes": self.budgets.device,
+            "device_reserve_bytes": self.budgets.reserve,
             "host_budget_bytes": self.budgets.host,
             "predicted_device_bytes": self.parts.device_bytes,
             "predicted_host_bytes": self.parts.host_bytes,
@@ -165,7 +171,7 @@ def choose_placement(
     least: Placement | None = None
     for turns, parts in options:
         placement = Placement(turns=turns, parts=parts, budgets=budgets)
-        if _fits(parts.device_bytes, budgets.device) and _fits(parts.host_bytes, budgets.host):
+        if not _excess(placement):
             return placement
         if least is None or _excess(placement) < _excess(least):
             least = placement
@@ -174,23 +180,20 @@ def choose_placement(
     raise _too_little(least, plan, ways_out)
 
 
-def _fits(needed: int, budget: int | None) -> bool:
-    return budget is None or needed <= budget
-
-
 def _excess(placement: Placement) -> int:
     """Bytes over the budgets, both added up."""
     parts, budgets = placement.parts, placement.budgets
-    pairs = ((parts.device_bytes, budgets.device), (parts.host_bytes, budgets.host))
+    pairs = ((parts.device_bytes + budgets.reserve, budgets.device), (parts.host_bytes, budgets.host))
     return sum(max(0, needed - budget) for needed, budget in pairs if budget is not None)
 
 
 def _too_little(least: Placement, plan: MemoryPlan, ways_out: tuple[str, ...]) -> BudgetError:
     parts, budgets = least.parts, least.budgets
-    over_device = not _fits(parts.device_bytes, budgets.device)
-    needed = parts.device_bytes if over_device else parts.host_bytes
+    on_device = parts.device_bytes + budgets.reserve
+    over_device = budgets.device is not None and on_device > budgets.device
+    needed = on_device if over_device else parts.host_bytes
     budget = (budgets.device if over_device else budgets.host) or 0
-    kind, flag = ("device", budgets.device_source) if over_device else ("host", "--ram-budget")
+    kind, flag = ("device", budgets.device_source) if over_device else ("host", budgets.host_source)
     pieces = {**parts.device, **parts.transient} if over_device else parts.host
     largest = sorted(pieces.items(), key=lambda piece: -piece[1])[:4]
     told = ", ".join(f"{name} {_gib(size)}" for name, size in largest)

@@ -96,6 +96,7 @@ def rollout(
             latents = _generate(model, cache, levels, partial(noise, step.chunk))
         denoise_ms = watch.lap_ms()
         model.flow(latents, 0.0, memory.commit_cache(step))
+        del model, cache  # what is ready for one chunk makes room before the next one's is made
         timings = ChunkTimings(retrieve_ms, denoise_ms, watch.lap_ms())
         yield ChunkResult(latents, step, is_given, timings)
 

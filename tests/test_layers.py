@@ -14,7 +14,8 @@ FORBIDDEN = {
     "core": {"worldkv_cli", "typer", "rich"},
     "worldkv_cli": set[str](),
 }
-STORAGE = {"bank.py", "prune.py", "sink.py", "window.py", "world_memory.py"}  # all else in core/memory is policy
+# All else in core/memory is policy.
+STORAGE = {"bank.py", "pinned.py", "prune.py", "sink.py", "window.py", "world_memory.py"}
 HEAVY = {"torch", "safetensors", "imageio", "imageio_ffmpeg"}
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from core.memory.footprint import Footprint
+from core.memory.pinned import pin_in_place
 
 Tier = Literal["device", "host"]
 
@@ -52,10 +53,13 @@ class Bank:
         self.device = device
         self.tier: Tier = tier
         home = torch.device("cpu") if tier == "host" else device
-        pinned = home.type == "cpu" and device.type == "cuda"
         shape = (footprint.num_layers, batch, tokens, footprint.num_heads, footprint.head_dim)
-        self.keys = torch.zeros(shape, device=home, dtype=dtype, pin_memory=pinned)
-        self.values = torch.zeros(shape, device=home, dtype=dtype, pin_memory=pinned)
+        self.keys = torch.zeros(shape, device=home, dtype=dtype)
+        self.values = torch.zeros(shape, device=home, dtype=dtype)
+        if tier == "host":
+            hint = "retrieve less, or store less: --keep-ratio"
+            pin_in_place(self.keys, device, purpose="--bank host", hint=hint)
+            pin_in_place(self.values, device, purpose="--bank host", hint=hint)
         id_shape = (footprint.num_layers, batch, tokens) if ids_per_layer else (1, 1, tokens)
         self.ids = torch.zeros(id_shape, device=device, dtype=torch.int64)
 

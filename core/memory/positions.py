@@ -84,7 +84,9 @@ def frame_shifts(
         room = max(1, min(room, (trained_frames - window) // layout.chunk_frames))
     places = np.arange(len(present)) * room // len(present)
     starts = before_recent - layout.chunk_frames * (room - places)
-    if mode is PositionMode.SLOT:  # where nothing is free within the trained range, recent frames share theirs
+    if (
+        mode is PositionMode.SLOT
+    ):  # where nothing is free within the trained range, recent frames share theirs
         earliest = step.frames + layout.chunk_frames - max(trained_frames, layout.chunk_frames)
         starts = np.maximum(starts, min(earliest, step.frames))
     order = np.argsort(present)

@@ -1,4 +1,4 @@
-"""A sink that follows the rollout in time: its keys are turned anew so that they stay near enough to be found.
+"""A sink that follows the rollout in time: its keys are turned anew, near enough to be found.
 
 A model has seen keys only so far back. Frame 0 of a long rollout lies further back than that; where retrieved
 keys get positions within the trained range, the sink does too.

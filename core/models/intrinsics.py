@@ -9,7 +9,7 @@ from trajectories import Trajectory
 
 
 def cropped_intrinsics(trajectory: Trajectory, size: tuple[int, int]) -> Float64[np.ndarray, "frames 4"]:
-    """fx, fy, cx, cy in pixels of `size` (width, height): scaled, and cropped around the middle to its shape."""
+    """fx, fy, cx, cy in pixels of `size` (width, height): scaled, cropped around the middle to its shape."""
     scale = max(size[0] / trajectory.image_size[0], size[1] / trajectory.image_size[1])
     intrinsics: Float64[np.ndarray, "frames 4"] = trajectory.intrinsics * scale
     intrinsics[:, 2] -= (trajectory.image_size[0] * scale - size[0]) / 2

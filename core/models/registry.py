@@ -70,7 +70,7 @@ _ENTRIES = (
     ),
     ModelEntry(
         name="lingbot",
-        description="LingBot-World-Fast: any picture at 480p, camera-conditioned, 18.5 B parameters, for GPUs.",
+        description="LingBot-World-Fast: any picture at 480p, steered by cameras, 18.5 B parameters, GPU.",
         opener="core.models.lingbot.session:open_session",
     ),
     ModelEntry(
@@ -81,7 +81,7 @@ _ENTRIES = (
     ),
     ModelEntry(
         name="matrix-game",
-        description="Matrix-Game-2.0: game worlds at 640x352, keyboard and mouse, 1.6 B parameters, for GPUs.",
+        description="Matrix-Game-2.0: game worlds at 640x352, keyboard and mouse, 1.6 B parameters, GPU.",
         opener="core.models.matrix_game.session:open_session",
     ),
 )

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from core.config import GenerateConfig
 from core.errors import InputError
-from core.hardware import device_info, pick_device, pick_dtype, resident_bytes
+from core.hardware import CUDA_RESERVE_BYTES, budgets, device_info, pick_device, pick_dtype, resident_bytes
 
 
 def test_auto_takes_what_is_there() -> None:
@@ -28,3 +29,17 @@ def test_cpu_describes_itself() -> None:
     info = device_info(torch.device("cpu"))
     assert (info.name, info.threads) == ("cpu", torch.get_num_threads())
     assert info.total_bytes is None or info.total_bytes > resident_bytes() > 10_000_000
+
+
+def test_budgets_are_the_users_or_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:0")
+    asked = GenerateConfig(vram_budget="40GiB", ram_budget="1GB")
+    assert budgets(GenerateConfig(), cpu).device is None
+    assert (budgets(asked, cpu).device, budgets(asked, cpu).host) == (40 << 30, 10**9)
+    assert budgets(asked, cpu).reserve == 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7 << 30, 80 << 30))
+    free = budgets(GenerateConfig(), gpu)
+    assert (free.device, free.reserve) == (7 << 30, CUDA_RESERVE_BYTES)
+    assert free.device_source == "what is free on cuda:0"
+    assert free.host is None or free.host > 10_000_000
+    assert (budgets(asked, gpu).device, budgets(asked, gpu).device_source) == (40 << 30, "--vram-budget")

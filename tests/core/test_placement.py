@@ -94,6 +94,15 @@ def test_the_first_option_that_fits_is_taken(device, host, taken):
     assert chosen.parts is options[taken][1]
 
 
+@pytest.mark.parametrize(("reserve", "taken"), [(0, 8), (1, 8), (2, 6), (4, 6)])
+def test_the_reserve_stays_free(reserve, taken):
+    options = simple((8 * GIB, 0), (6 * GIB, 0), (4 * GIB, 0))
+    budgets = Budgets(device=int(9.5 * GIB) if reserve < 4 else 10 * GIB, reserve=reserve * GIB)
+    placement = choose_placement(options, budgets, plan_of("sink"), ways_out=WAYS)
+    assert placement.parts.device_bytes == taken * GIB
+    assert placement.summary()["device_reserve_bytes"] == reserve * GIB
+
+
 def test_nothing_to_choose_from():
     with pytest.raises(BudgetError, match="offers no way"):
         choose_placement(iter(()), Budgets(), plan_of("sink"), ways_out=())

@@ -87,8 +87,8 @@ class Needs:
         transient = {
             "pass": pass_bytes(net, tokens, dtype, camera_ready=turns.camera_ready) + takes.scratch,
             "decode": codec.decode_step + self._pictures_bytes(plan.layout.chunk_frames + 2),
-            # The last chunk's is still there; features, and what a layer makes its gain and shift of.
-            "next camera": camera + 5 * stream + 4 * tokens * net.camera_features * WIDE_BYTES,
+            # Beside what is kept of it: features, and what a layer makes its gain and shift of.
+            "camera": 5 * stream + 4 * tokens * net.camera_features * WIDE_BYTES,
             "retrieval": retrieval_bytes(plan, dtype, sink_follows=self.sink_follows),
         }
         parts = Parts(

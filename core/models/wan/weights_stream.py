@@ -8,7 +8,6 @@ is never overwritten while it is read, nor read before it is filled, is the busi
 from __future__ import annotations
 
 import copy
-import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Never, Protocol, runtime_checkable
@@ -17,18 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import WorldKVError
+from core.memory.pinned import pin_in_place
 from core.models.wan.block import WanBlock
 from core.models.wan.config import WanConfig
 from core.models.wan.weights_layout import BlockLayout, set_parameter
 
-PORTABLE = 1  # cudaHostRegisterPortable: pinned for every device, not only for the current one
-
 
 class HostBlock:
     """Host memory of one packed block, pinned if it is for a CUDA device.
-
-    The memory is registered with CUDA instead of taken from torch's pinned allocator, which rounds sizes
-    up to a power of two: a sixth more for a block of the 14B network.
 
     Raises:
         WorldKVError: The system refuses to pin that much.
@@ -36,9 +31,8 @@ class HostBlock:
 
     def __init__(self, num_bytes: int, *, device: torch.device) -> None:
         self.flat = torch.empty(num_bytes, dtype=torch.uint8)
-        if device.type == "cuda":
-            _pin(self.flat)
-            weakref.finalize(self, _unpin, self.flat.data_ptr(), device).atexit = False
+        hint = "keep more of the weights on the device (larger --vram-budget), or use --weights int8"
+        pin_in_place(self.flat, device, purpose="--weights streamed", hint=hint)
 
 
 @runtime_checkable
@@ -223,18 +217,3 @@ def _fixed(done: str) -> WorldKVError:
         f"streamed weights cannot be {done}: they lie in host memory, packed block by block",
         hint="build the network again as it shall be, or keep the weights on the device: --weights resident",
     )
-
-
-def _pin(memory: Tensor) -> None:
-    error = int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, PORTABLE))
-    if error:
-        raise WorldKVError(
-            f"the system refuses to pin {memory.nbytes / 2**20:.0f} MiB of host memory (CUDA error {error})",
-            where="--weights streamed",
-            hint="keep more of the weights on the device (larger --vram-budget), or use --weights int8",
-        )
-
-
-def _unpin(address: int, device: torch.device) -> None:
-    torch.cuda.synchronize(device)  # a copy that ran ahead may still read it
-    torch.cuda.cudart().cudaHostUnregister(address)

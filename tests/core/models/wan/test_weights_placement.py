@@ -6,11 +6,10 @@ import importlib.util
 import pytest
 import torch
 
-from core.errors import BudgetError, InputError
+from core.errors import InputError
 from core.models.mini.config import MiniConfig
 from core.models.wan.block import WanBlock
 from core.models.wan.config import WanConfig
-from core.models.wan.weights_choice import Room, choose_weights
 from core.models.wan.weights_layout import ALIGN_BYTES, block_layout, block_shapes
 from core.models.wan.weights_placement import WeightPlacement, placement_bytes, weight_placements
 from tests.tiny_networks import TINY
@@ -98,82 +97,6 @@ def test_placements_shrink():
     assert len(takes) == 39
     assert takes == sorted(takes, reverse=True)
     assert len(set(takes)) == len(takes)
-
-
-@pytest.mark.parametrize(
-    ("device_gib", "other_gib", "resident"),
-    [
-        (72, 10, None),
-        (72, 20, None),
-        (72, 37.4, None),
-        (72, 37.5, 37),
-        (40, 10, 32),
-        (40, 20, 20),
-        (24, 10, 13),
-        (24, 20, 2),
-        (16, 10, 4),
-        (16, 13.5, 0),
-    ],
-)
-def test_lingbot_as_large_as_the_budget_allows(device_gib, other_gib, resident):
-    room = Room(device=device_gib * GIB, host=64 * GIB, other_device=int(other_gib * GIB))
-    chosen = choose_weights(LINGBOT, BF16, room)
-    assert chosen.placement == WeightPlacement(resident_blocks=resident)
-    used = chosen.takes.device + room.other_device
-    assert used <= room.device
-    if resident is not None:  # one more block would not fit
-        assert used + block_layout(LINGBOT, BF16, None).tensor_bytes > room.device
-
-
-def test_reasons_are_in_words(caplog):
-    with caplog.at_level("INFO"):
-        room = Room(device=24 * GIB, other_device=10 * GIB)
-        chosen = choose_weights(LINGBOT, BF16, room)
-    assert chosen.reason == (
-        "unquantised, 13 of 40 blocks on the device, 27 streamed (13.3 GiB, and 22.9 GiB are copied in every "
-        "pass): all 34.5 GiB do not fit beside 10.0 GiB in 24.0 GiB"
-    )
-    assert chosen.reason in caplog.text
-    assert choose_weights(LINGBOT, BF16, Room()).reason == "unquantised, on the device (34.5 GiB): they fit"
-    asked = choose_weights(LINGBOT, BF16, Room(), request="streamed").reason
-    assert asked == (
-        "unquantised, 37 of 40 blocks on the device, 3 streamed (33.7 GiB, and 2.5 GiB are copied in every "
-        "pass): as asked for"
-    )
-
-
-def test_a_budget_without_a_way_out():
-    with pytest.raises(BudgetError) as caught:
-        choose_weights(LINGBOT, BF16, Room(device=16 * GIB, other_device=20 * GIB))
-    assert caught.value.problem == (
-        "the weights take at least 2.2 GiB of device memory beside 20.0 GiB of other things, "
-        "6.2 GiB more than the budget of 16.0 GiB"
-    )
-    assert caught.value.where == "--vram-budget"
-    assert caught.value.hint == "--vram-budget 22.3GiB"
-    assert choose_weights(LINGBOT, BF16, Room(device=int(22.3 * GIB), other_device=20 * GIB))
-
-
-@needs_torchao
-def test_ways_out_of_a_budget():
-    room = Room(device=24 * GIB, host=16 * GIB, other_device=2 * GIB)
-    with pytest.raises(BudgetError) as caught:
-        choose_weights(LINGBOT, BF16, dataclasses.replace(room, host=GIB))
-    assert caught.value.where == "--ram-budget"
-    assert caught.value.hint.startswith("--weights int8; --ram-budget ")
-    assert choose_weights(LINGBOT, BF16, room, request="int8").placement == WeightPlacement(
-        quantisation="int8"
-    )
-    with pytest.raises(BudgetError) as caught:
-        choose_weights(LINGBOT, BF16, room, request="resident")
-    assert caught.value.hint == "--weights streamed; --weights int8; --vram-budget 36.6GiB"
-
-
-@needs_torchao
-def test_quantised_weights_that_do_not_fit_are_streamed():
-    chosen = choose_weights(LINGBOT, BF16, Room(device=16 * GIB, other_device=6 * GIB), request="int8")
-    assert chosen.placement.quantisation == "int8"
-    assert 15 < (chosen.placement.resident_blocks or 0) < 25
 
 
 @pytest.mark.parametrize("request_", ["auto", "streamed", "resident"])
