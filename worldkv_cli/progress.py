@@ -118,6 +118,7 @@ class LineProgress(RolloutProgress):
         super().__init__(total_chunks, clock=clock)
         self._shown_share = 0.0
         self._shown_at = clock()
+        self._shown_loaded = ""
 
     def _show(self) -> None:
         share = self.done_chunks / max(1, self.total_chunks)
@@ -131,10 +132,11 @@ class LineProgress(RolloutProgress):
             self._shown_share, self._shown_at = share, self._clock()
 
     def _show_loading(self, what: str, done_bytes: int, total_bytes: int) -> None:
-        if self._clock() - self._shown_at >= _LINE_EVERY_S:
-            sys.stderr.write(f"loading {_loaded(what, done_bytes, total_bytes)}\n")
+        told = _loaded(what, done_bytes, total_bytes)
+        if self._clock() - self._shown_at >= _LINE_EVERY_S and told != self._shown_loaded:
+            sys.stderr.write(f"loading {told}\n")
             sys.stderr.flush()
-            self._shown_at = self._clock()
+            self._shown_at, self._shown_loaded = self._clock(), told
 
 
 class LiveProgress(RolloutProgress):

@@ -1,3 +1,4 @@
+import itertools
 import logging
 import os
 import pty
@@ -199,12 +200,18 @@ class Clock:
 
 
 class TestProgress:
-    def test_loading_of_unknown_size(self, capsys: pytest.CaptureFixture[str]) -> None:
-        clock = iter([0.0, 0.0, 0.0, 20.0, 20.0, 20.0, 40.0, 40.0, 40.0]).__next__
+    def test_loading_of_unknown_size_is_told_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        clock = itertools.count(0.0, 20.0).__next__
         with LineProgress(1, clock=clock) as display:
-            display.loading("text encoder", 0, 0)
+            for _ in range(5):
+                display.loading("first picture", 0, 0)
             display.loading("transformer", 1_000_000, 4_000_000)
-        assert capsys.readouterr().err == "loading text encoder\nloading transformer: 1 MB of 4 MB\n"
+            display.loading("transformer", 2_000_000, 4_000_000)
+        assert capsys.readouterr().err.splitlines() == [
+            "loading first picture",
+            "loading transformer: 1 MB of 4 MB",
+            "loading transformer: 2 MB of 4 MB",
+        ]
 
     def test_a_line_for_every_tenth(self, capsys: pytest.CaptureFixture[str]) -> None:
         clock = Clock()
