@@ -58,6 +58,12 @@ class GenerateConfig(BaseModel):
     key_units: float | None = Field(
         default=None, gt=0, description="Units that a key moves in a video frame; None: the trajectory's."
     )
+    fov_deg: float | None = Field(
+        default=None,
+        gt=0,
+        lt=180,
+        description="Degrees that a model steered by actions is taken to see; None: 90.",
+    )
     chunk_frames: int | None = Field(
         default=None, gt=0, description="Latent frames denoised together, where a model knows several."
     )
@@ -195,15 +201,15 @@ def _add_preset(values: dict[str, Any], sources: dict[str, str]) -> None:
     named = PRESETS.get(str(values.get("memory_preset")))
     if named is None:
         return
-    settings = {
+    settings: dict[str, Any] = {
         "strategy": named.strategy,
         "sink": named.sink_frames,
-        "recent": named.recent_frames,
         "prune": named.prune,
         "keep_ratio": named.keep_ratio,
         "pooled": named.pooled,
-        "positions": str(named.positions),
     }
+    if named.reproduces:  # ours leaves the model what it needs
+        settings |= {"recent": named.recent_frames, "positions": str(named.positions)}
     for key, value in settings.items():
         if key not in values:
             values[key], sources[key] = value, f"{sources['memory_preset']} {named.name}"

@@ -19,18 +19,24 @@ from PIL import Image
 
 from core.config import GenerateConfig, Resolved
 from core.errors import InputError, OutputError, WorldKVError
-from core.hardware import budgets, device_info, limit_device, pick_device, pick_dtype
+from core.fitting import place
+from core.hardware import (
+    check_free,
+    device_info,
+    limit_device,
+    out_of_memory,
+    pick_device,
+    pick_dtype,
+)
 from core.interrupt import StopRequest, stop_on_signal
 from core.memory.plan import MemoryPlan
-from core.memory.planner import plan_memory
-from core.memory.positions import PositionMode, sink_follows
+from core.memory.positions import PositionMode
 from core.memory.world_memory import WorldMemory
-from core.memory_settings import memory_settings
 from core.models.registry import model_entry
 from core.models.session import LoadedModel, OnLoad, Session
 from core.noise import seeded_noise
 from core.outputs import RUN_FILES, RunFolder
-from core.placement import Placement, choose_placement
+from core.placement import Placement
 from core.records import RecordMaker
 from core.revisits import RevisitWatch
 from core.rollout import rollout
@@ -118,23 +124,8 @@ def prepare(resolved: Resolved) -> Job:
     session = entry.open()(config, script)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    memory = memory_settings(resolved, session)
-    plan = plan_memory(
-        session.viewpoints,
-        footprint=session.footprint(dtype),
-        layout=memory.layout,
-        strategy=memory.strategy,
-        pruning=memory.pruning,
-        keep_all=config.keep_all,
-        reinsert_all=memory.positions.moves,
-    )
-    follows = sink_follows(memory.positions, plan.layout, trained_frames=session.trained_frames)
-    placement = choose_placement(
-        session.options(plan, dtype, sink_follows=follows),
-        budgets(config, device),
-        plan,
-        ways_out=session.ways_out,
-    )
+    memory, plan, placement = place(resolved, session, device, dtype)
+    check_free(placement, device)
     session.check_files()
     ffmpeg_version(ffmpeg_exe())
     inputs = {name: _checked_input(name, path, config.out) for name, path in session.inputs.items()}
@@ -168,6 +159,9 @@ class _Run:
             write_run(self.folder.log, self.summary)
             try:
                 summary = self._generate(log, stop)
+            except torch.OutOfMemoryError as error:
+                self._leave_failure(error, log)
+                raise out_of_memory(self.job.placement, self.job.device) from error
             except BaseException as error:
                 self._leave_failure(error, log)
                 raise

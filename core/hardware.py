@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from core.config import GenerateConfig
-from core.errors import InputError
-from core.placement import Budgets
+from core.errors import BudgetError, InputError
+from core.placement import Budgets, Placement, gib
 from core.schemas.run import Device
 
 if sys.platform != "win32":
@@ -70,6 +70,40 @@ def limit_device(config: GenerateConfig, device: torch.device) -> None:
     if device.type == "cuda" and config.vram_budget is not None:
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, int(config.vram_budget) / total), device)
+
+
+def check_free(placement: Placement, device: torch.device) -> None:
+    """Look whether as much of a GPU is free as the run is going to take.
+
+    Raises:
+        BudgetError: Others hold too much of it.
+    """
+    if device.type != "cuda":
+        return
+    free, total = torch.cuda.mem_get_info(device)
+    if placement.device_bytes > free:
+        raise BudgetError(
+            f"the run takes {gib(placement.device_bytes)}, but of the {gib(total)} of {device} only "
+            f"{gib(free)} are free",
+            where="--vram-budget",
+            hint="free it, or say what may be taken: --vram-budget",
+        )
+
+
+def out_of_memory(placement: Placement, device: torch.device) -> BudgetError:
+    """The error of a device that had less memory than was predicted."""
+    found = f", {gib(torch.cuda.max_memory_allocated(device))} were held" if device.type == "cuda" else ""
+    return BudgetError(
+        f"{device} ran out of memory: {gib(placement.parts.device_bytes)} were predicted{found}",
+        where="--vram-budget",
+        hint="say a smaller --vram-budget, so that more is turned; the chunks in the video are whole",
+    )
+
+
+def release_device(device: torch.device) -> None:
+    """Give what is freed on a GPU back to the driver, so that large tensors find room in one piece."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def device_info(device: torch.device) -> Device:

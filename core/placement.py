@@ -77,8 +77,25 @@ class Parts:
     @property
     def device_bytes(self) -> int:
         """Peak on the device."""
-        running = sum(self.device.values()) + max(self.transient.values(), default=0)
-        return max(running, *self.loading_device.values(), 0)
+        return max(self._running_bytes, *self.loading_device.values(), 0)
+
+    @property
+    def device_pieces(self) -> Mapping[str, int]:
+        """What makes the peak on the device: of the rollout, or of what comes before it."""
+        if max(self.loading_device.values(), default=0) > self._running_bytes:
+            return self.loading_device
+        return {**self.device, **self.transient}
+
+    @property
+    def host_pieces(self) -> Mapping[str, int]:
+        """What makes the peak in host memory."""
+        if max(self.loading_host.values(), default=0) > sum(self.host.values()):
+            return self.loading_host
+        return self.host
+
+    @property
+    def _running_bytes(self) -> int:
+        return sum(self.device.values()) + max(self.transient.values(), default=0)
 
     @property
     def host_bytes(self) -> int:
@@ -113,6 +130,21 @@ class Placement:
     turns: Turns
     parts: Parts
     budgets: Budgets
+
+    @property
+    def device_bytes(self) -> int:
+        """Peak on the device, with what is kept free."""
+        return self.parts.device_bytes + self.budgets.reserve
+
+    @property
+    def over_device(self) -> bool:
+        """Whether the device's budget does not suffice."""
+        return self.budgets.device is not None and self.device_bytes > self.budgets.device
+
+    @property
+    def over_host(self) -> bool:
+        """Whether the host's budget does not suffice."""
+        return self.budgets.host is not None and self.parts.host_bytes > self.budgets.host
 
     def summary(self) -> dict[str, object]:
         """For the log."""
@@ -168,40 +200,36 @@ def choose_placement(
     Raises:
         BudgetError: None fits.
     """
-    least: Placement | None = None
+    refused: list[Placement] = []
     for turns, parts in options:
         placement = Placement(turns=turns, parts=parts, budgets=budgets)
-        if not _excess(placement):
+        if not placement.over_device and not placement.over_host:
             return placement
-        if least is None or _excess(placement) < _excess(least):
-            least = placement
-    if least is None:
+        refused.append(placement)
+    if not refused:
         raise BudgetError("the model offers no way to place its memory", where="placement")
+    least = min(refused, key=lambda placement: placement.parts.device_bytes)
+    if not least.over_device:  # then host memory is what is short, wherever the device would do
+        least = min(
+            (placement for placement in refused if not placement.over_device),
+            key=lambda placement: placement.parts.host_bytes,
+        )
     raise _too_little(least, plan, ways_out)
-
-
-def _excess(placement: Placement) -> int:
-    """Bytes over the budgets, both added up."""
-    parts, budgets = placement.parts, placement.budgets
-    pairs = ((parts.device_bytes + budgets.reserve, budgets.device), (parts.host_bytes, budgets.host))
-    return sum(max(0, needed - budget) for needed, budget in pairs if budget is not None)
 
 
 def _too_little(least: Placement, plan: MemoryPlan, ways_out: tuple[str, ...]) -> BudgetError:
     parts, budgets = least.parts, least.budgets
-    on_device = parts.device_bytes + budgets.reserve
-    over_device = budgets.device is not None and on_device > budgets.device
-    needed = on_device if over_device else parts.host_bytes
-    budget = (budgets.device if over_device else budgets.host) or 0
-    kind, flag = ("device", budgets.device_source) if over_device else ("host", budgets.host_source)
-    pieces = {**parts.device, **parts.transient} if over_device else parts.host
+    needed = least.device_bytes if least.over_device else parts.host_bytes
+    budget = (budgets.device if least.over_device else budgets.host) or 0
+    kind, flag = ("device", budgets.device_source) if least.over_device else ("host", budgets.host_source)
+    pieces = parts.device_pieces if least.over_device else parts.host_pieces
     largest = sorted(pieces.items(), key=lambda piece: -piece[1])[:4]
-    told = ", ".join(f"{name} {_gib(size)}" for name, size in largest)
+    told = ", ".join(f"{name} {gib(size)}" for name, size in largest)
     problem = (
-        f"{plan.layout.num_chunks} chunks need {_gib(needed)} of {kind} memory even at the least, "
-        f"{_gib(needed - budget)} more than the budget of {_gib(budget)} ({told})"
+        f"{plan.layout.num_chunks} chunks need {gib(needed)} of {kind} memory even at the least, "
+        f"{gib(needed - budget)} more than the budget of {gib(budget)} ({told})"
     )
-    hint = "; ".join((f"give {_gib(needed, up=True)}", *_smaller_memory(plan, largest[0][0]), *ways_out))
+    hint = "; ".join((f"give {gib(needed, up=True)}", *_smaller_memory(plan, largest[0][0]), *ways_out))
     return BudgetError(problem, where=flag, hint=hint)
 
 
@@ -216,6 +244,7 @@ def _smaller_memory(plan: MemoryPlan, largest: str) -> tuple[str, ...]:
     return ()
 
 
-def _gib(size_bytes: int, *, up: bool = False) -> str:
+def gib(size_bytes: int, *, up: bool = False) -> str:
+    """A size for people, rounded to a tenth; never down if `up`."""
     tenths = -(-size_bytes * 10 // GIB) if up else round(size_bytes * 10 / GIB)
     return f"{tenths / 10:.1f} GiB" if size_bytes >= GIB // 10 else f"{size_bytes / (1 << 20):.1f} MiB"

@@ -26,6 +26,31 @@ class BankTokens(NamedTuple):
     ids: Int64[Tensor, "id_batch tokens"]
 
 
+class Run(NamedTuple):
+    """Tokens side by side in the pool: the first of them among those asked for, its slot, how many."""
+
+    start: int
+    slot: int
+    num_tokens: int
+
+
+MOST_RUNS = 256
+"""Pieces in which tokens are copied between pool and device; scattered ones are gathered first."""
+
+
+def _runs(slots: Int64[Tensor, " tokens"]) -> list[Run] | None:
+    """Neighbouring slots in one piece; None if there are too many pieces."""
+    if not len(slots):
+        return []
+    breaks = (slots.diff() != 1).nonzero().flatten() + 1
+    if len(breaks) >= MOST_RUNS:
+        return None
+    starts = [0, *breaks.tolist()]
+    ends = [*starts[1:], len(slots)]
+    first = slots[starts].tolist()
+    return [Run(start, slot, end - start) for start, slot, end in zip(starts, first, ends, strict=True)]
+
+
 class Bank:
     """A pool of tokens for every layer.
 
@@ -85,18 +110,37 @@ class Bank:
             values: Values.
             ids: Where each token came from: latent frame * tokens_per_frame + token of the frame.
         """
-        self.keys[layer].index_copy_(1, slots, keys.to(self.keys))
-        self.values[layer].index_copy_(1, slots, values.to(self.values))
+        runs = _runs(slots) if self.tier == "host" else None
+        for pool, tokens in ((self.keys[layer], keys), (self.values[layer], values)):
+            if runs is None:
+                pool.index_copy_(1, slots, tokens.to(pool))
+                continue
+            narrow = tokens.to(pool.dtype)
+            for start, at, count in runs:
+                pool[:, at : at + count].copy_(narrow[:, start : start + count], non_blocking=True)
         if layer < len(self.ids):
             self.ids[layer].index_copy_(1, slots.to(self.device), ids)
 
     def read(self, layer: int, slots: Int64[Tensor, " tokens"]) -> BankTokens:
         """Tokens of one layer, brought to the device."""
         ids = self.ids[min(layer, len(self.ids) - 1)][:, slots.to(self.device)]
-        keys, values = self.keys[layer][:, slots], self.values[layer][:, slots]
-        if self.tier == "host" and self.device.type == "cuda":
-            keys, values = (t.pin_memory().to(self.device, non_blocking=True) for t in (keys, values))
-        return BankTokens(keys, values, ids)
+        runs = _runs(slots) if self.tier == "host" else None
+        if runs is None:
+            if self.tier == "host" and self.device.type == "cuda":  # what is being stored must have arrived
+                torch.cuda.current_stream(self.device).synchronize()
+            keys, values = self.keys[layer][:, slots], self.values[layer][:, slots]
+            return BankTokens(keys.to(self.device), values.to(self.device), ids)
+        return BankTokens(self._brought(self.keys[layer], runs), self._brought(self.values[layer], runs), ids)
+
+    def _brought(
+        self, pool: Float[Tensor, "batch pool heads head_dim"], runs: list[Run]
+    ) -> Float[Tensor, "batch tokens heads head_dim"]:
+        """Runs of a pool in host memory on the device, each in one copy that nobody waits for."""
+        total = sum(run.num_tokens for run in runs)
+        found = torch.empty((pool.shape[0], total, *pool.shape[2:]), dtype=pool.dtype, device=self.device)
+        for start, at, count in runs:
+            found[:, start : start + count].copy_(pool[:, at : at + count], non_blocking=True)
+        return found
 
     def state(self) -> dict[str, Tensor]:
         """Everything a snapshot needs."""

@@ -32,6 +32,7 @@ class MemoryPreset:
         positions: Where in time retrieved keys pretend to be.
         release_gap: Whether the chunk just before recent is invisible once there is a candidate, as in the
             reference.
+        reproduces: Whether it is another's setting, to the letter: also where a model was made for others.
     """
 
     name: str
@@ -47,6 +48,7 @@ class MemoryPreset:
     rotate_anchor: bool
     positions: PositionMode
     release_gap: bool
+    reproduces: bool = True
 
     @property
     def pruning(self) -> Pruning:
@@ -115,7 +117,7 @@ PAPER = replace(
 )
 """The paper's setting, at the window that it counts: 18 latent frames. Source: arXiv:2605.22718."""
 
-OURS = replace(RELEASE, name="worldkv", release_gap=False)
+OURS = replace(RELEASE, name="worldkv", release_gap=False, reproduces=False)
 """The release's budget, with every past chunk either visible or a candidate."""
 
 PRESETS: Mapping[str, MemoryPreset] = {preset.name: preset for preset in (OURS, RELEASE, PAPER)}

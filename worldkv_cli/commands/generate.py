@@ -123,6 +123,14 @@ def generate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    fov_deg: Annotated[
+        float | None,
+        Flag(
+            metavar="DEGREES",
+            help="Field of view that its memory assumes, likewise (default 90).",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     chunk_frames: Annotated[
         int | None,
         Flag(help="Latent frames denoised together (lingbot-v2: 4 or 3).", rich_help_panel=_WHAT),

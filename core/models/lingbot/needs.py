@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 
 import torch
 
 from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
-from core.models.wan.codec_bytes import CodecBytes, codec_bytes
 from core.models.wan.config import WanConfig
 from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes
 from core.models.wan.text_config import TextConfig, text_bytes
 from core.models.wan.vae_config import VaeConfig
+from core.models.wan.video_bytes import VideoBytes
 from core.models.wan.weights_placement import (
     WeightRequest,
     placement_bytes,
@@ -24,11 +24,6 @@ from core.placement import Parts, Turns, bank_tiers, with_memory
 
 TILE = (36, 56)
 """Latent rows and columns of a tile: a quarter of 60x104, with the overlap."""
-
-SETTLED_FRAMES = 30
-"""Latent frames after which those of a picture stay the same: so far back the encoder's convolutions see."""
-
-COLOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +53,11 @@ class Needs:
     ) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
         tiers = bank_tiers(bank if plan.bank_bytes else bank or "device")
-        for placement in weight_placements(self.network, weights):
-            # Where weights are streamed, all that costs less time has been turned already.
-            streamed = placement.resident_blocks is not None
+        for i, placement in enumerate(weight_placements(self.network, weights)):
+            # Where weights are streamed for want of room, all that costs less time has been turned already.
+            streamed = placement.resident_blocks is not None and not (weights == "streamed" and i == 0)
             steps = [Turns(bank=tier, weights=placement) for tier in tiers]
-            steps.append(replace(steps[-1], decode_tile=TILE if self._tiles else None))
+            steps.append(replace(steps[-1], decode_tile=TILE if self._video.tiles(TILE) else None))
             steps.append(replace(steps[-1], camera_ready=False))
             for turns in steps[-1:] if streamed else steps:
                 yield self._settled(plan, dtype, turns)
@@ -71,39 +66,34 @@ class Needs:
         """Bytes of everything under some turns."""
         net, element = self.network, dtype.itemsize
         takes = placement_bytes(net, dtype, turns.weights)
-        codec, encoding = self._codec(self.decode_dtype, turns), self._codec(torch.float32, Turns())
-        tiled, tokens = turns.decode_tile is not None, plan.layout.tokens_per_chunk
+        video, tokens, chunk_frames = self._video, plan.layout.tokens_per_chunk, plan.layout.chunk_frames
+        codec = video.decoding(turns.decode_tile)
         stream = tokens * net.dim * element
         camera = stream * (2 * net.num_layers if turns.camera_ready else 1)
         device = {
             "weights": takes.device,
             "text": 2 * net.num_layers * net.text_tokens * net.dim * element,
-            "camera and condition": camera + stream + self._early_bytes(plan),
-            "codec": codec.parameters + (codec.largest_tile_cache if tiled else codec.decoder_cache),
+            "camera and condition": camera + stream + video.picture_latents(plan.layout.num_frames),
+            "codec": video.decoder_held(turns.decode_tile),
         }
-        if self.encodes:
-            weights = encoding.parameters if self.decode_dtype != torch.float32 else 0
-            device["encoder of the prefix"] = encoding.encoder_cache + weights
         transient = {
             "pass": pass_bytes(net, tokens, dtype, camera_ready=turns.camera_ready) + takes.scratch,
-            "decode": codec.decode_step + self._pictures_bytes(plan.layout.chunk_frames + 2),
+            "decode": codec.decode_step + video.pictures(chunk_frames + 2),
             # Beside what is kept of it: features, and what a layer makes its gain and shift of.
             "camera": 5 * stream + 4 * tokens * net.camera_features * WIDE_BYTES,
             "retrieval": retrieval_bytes(plan, dtype, sink_follows=self.sink_follows),
         }
-        parts = Parts(
-            device=device,
-            transient=transient,
-            host={"weights": takes.host, "codec": codec.decoder_cache if tiled else 0},
-        )
+        if self.encodes:
+            device["encoder of the prefix"] = video.encoder_held
+            transient["encoding of the prefix"] = video.encoding.encode_step + video.pictures(chunk_frames)
+        on_host = 0 if turns.decode_tile is None else codec.decoder_cache
+        parts = Parts(device=device, transient=transient, host={"weights": takes.host, "codec": on_host})
         whole = self._with_loading(parts, plan, element, turns)
         return with_memory(whole, plan, turns.bank, sink_follows=self.sink_follows)
 
     def _with_loading(self, parts: Parts, plan: MemoryPlan, element: int, turns: Turns) -> Parts:
         """The same with what encodes prompt and picture, before the weights are there."""
-        codec = self._codec(torch.float32, Turns())
-        picture = codec.parameters + codec.encoder_cache + codec.encode_step + 2 * self._early_bytes(plan)
-        loading = {"picture": picture + self._pictures_bytes(2)}
+        loading = {"picture": self._video.loading(plan.layout.num_frames)}
         text = text_bytes(self.text, element_bytes=element, max_tokens=self.network.text_tokens).total
         if not turns.text_on_device:
             return replace(parts, loading_device=loading, loading_host={"text encoder": text})
@@ -115,33 +105,9 @@ class Needs:
         parts, apart = self.parts(plan, dtype, turns), self.parts(plan, dtype, elsewhere)
         return (elsewhere, apart) if apart.device_bytes < parts.device_bytes else (turns, parts)
 
-    def _codec(self, dtype: torch.dtype, turns: Turns) -> CodecBytes:
-        return _codec_bytes(self.vae, self.size, dtype, turns.decode_tile)
-
-    def _early_bytes(self, plan: MemoryPlan) -> int:
-        """Bytes of the picture's latents until they stay the same."""
-        width, height = self.size
-        cells = width * height // self.vae.spatial_stride**2
-        return min(plan.layout.num_frames, SETTLED_FRAMES) * self.vae.z_dim * cells * WIDE_BYTES
-
-    def _pictures_bytes(self, latent_frames: int) -> int:
-        """Bytes of the pictures of some latent frames, in float32."""
-        width, height = self.size
-        return latent_frames * self.vae.temporal_stride * COLOURS * width * height * WIDE_BYTES
-
-    @property
-    def _tiles(self) -> bool:
-        """Whether a tile is smaller than the latent."""
-        stride = self.vae.spatial_stride
-        return self.size[1] // stride > TILE[0] or self.size[0] // stride > TILE[1]
-
-
-@lru_cache(maxsize=16)
-def _codec_bytes(
-    vae: VaeConfig, size: tuple[int, int], dtype: torch.dtype, tile: tuple[int, int] | None
-) -> CodecBytes:
-    """The same for dozens of options."""
-    return codec_bytes(vae, size[1], size[0], dtype, tile=tile)
+    @cached_property
+    def _video(self) -> VideoBytes:
+        return VideoBytes(vae=self.vae, size=self.size, decode_dtype=self.decode_dtype)
 
 
 def retrieval_bytes(plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool) -> int:

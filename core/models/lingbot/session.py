@@ -7,23 +7,25 @@ from functools import partial
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
 
 from core.config import GenerateConfig
+from core.hardware import release_device
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.viewpoints import Viewpoints
+from core.models.foreign import refuse_foreign
 from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.needs import Needs
 from core.models.lingbot.parts import open_parts
-from core.models.lingbot.path import VIDEO_STRIDE, CameraPath
+from core.models.lingbot.path import CameraPath
 from core.models.lingbot.pictures import given_pictures
 from core.models.lingbot.size import parse_size, release_size, size_of
 from core.models.lingbot.transformer import load_transformer
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
-from core.models.wan.codec import StreamingDecoder, StreamingEncoder
+from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
+from core.models.wan.given_clip import GivenClip
 from core.models.wan.text import default_cache_dir, encode_prompt
 from core.models.wan.vae import WanVae, load_vae
 from core.models.wan.weights import held_bytes
@@ -39,35 +41,46 @@ SHIFT = 10.0
 POSITION_ROWS = 1024
 """Latent frames that the reference implementation can number; what lies beyond, nobody has tried."""
 
-LOOK_BACK_FRAMES = 27
-"""Latent frames that the release's scripts look back: sink 3, retrieved 18, recent and current 6.
+LOOK_BACK_FRAMES: Mapping[str, int] = MappingProxyType({"lingbot": 27, "lingbot-v2": 18})
+"""Latent frames that the releases look back: sink 3, retrieved 18, recent and current 6; V2's window.
 
-How far back the model looked in training is not published.
+How far back the models looked in training is not published.
 """
+
+V2_SINK_FRAMES = 6
+"""Of the second version's window of 18 frames. Source: golden/lingbot README, section 14, and its release."""
 
 MOST_STRETCH = 0.03
 """Change of a picture's shape that is not worth a word: whole tokens make sizes differ that much."""
 
 _WHOLE_CHUNKS = MappingProxyType({"pose": 3.0, "coverage": 3.0, "rays": 3.0})
-DEFAULTS: Mapping[str, WindowDefaults] = MappingProxyType(
-    {
-        # The paper's window: sink 3, nine frames' worth of retrieved tokens, recent 3 beside the current 3.
-        "lingbot": WindowDefaults(3, 3, _WHOLE_CHUNKS, strategy="pose"),
-        # The second version was released with a window of 18 frames, the first 6 of them a sink.
-        "lingbot-v2": WindowDefaults(6, 8, _WHOLE_CHUNKS, strategy="pose"),
-    }
-)
+_FOREIGN = {
+    "variant": "has no variants",
+    "mouse_deg": "is steered by cameras",
+    "key_units": "is steered by cameras",
+    "fov_deg": "takes the trajectory's field of view",
+}
+
+
+def _window(model: str, chunk_frames: int) -> tuple[WindowDefaults, int]:
+    """The window as it was released, or as the paper has it, and how far back it reaches."""
+    reach = LOOK_BACK_FRAMES[model]
+    if model == "lingbot-v2":
+        recent = reach - V2_SINK_FRAMES - chunk_frames
+        return WindowDefaults(V2_SINK_FRAMES, recent, _WHOLE_CHUNKS, strategy="pose"), reach
+    # The paper's window: sink 3, nine frames' worth of retrieved tokens, recent 3 beside the current 3.
+    return WindowDefaults(3, chunk_frames, _WHOLE_CHUNKS, strategy="pose"), reach
 
 
 class LingBotSession:
     """See `core.models.session.Session`."""
 
     default_scale = 1
-    trained_frames = LOOK_BACK_FRAMES
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
+        refuse_foreign(config, _FOREIGN, hint="leave it out, or use --model matrix-game")
         self._config, self._given_frames = config, script.given_frames
-        self.defaults = DEFAULTS[config.model]
+        self.defaults, self.trained_frames = _window(config.model, script.chunk_frames)
         self.ways_out = tuple(_ways_out(config))
         self.trajectory: Trajectory = script.trajectory
         self._pictures = given_pictures(config, script.given_frames)
@@ -138,11 +151,14 @@ class LingBotSession:
             self.viewpoints.num_frames,
             on_frame=lambda: told("first picture", 0, 0),
         )
-        given = self._given(vae, device) if self._given_frames else None
+        given, encodes = None, set[WanVae]()
+        if self._given_frames:
+            given, encodes = self._given(vae), {vae}
         decode_dtype = getattr(torch, self._config.decode_dtype)
-        decodes = vae
         if decode_dtype != torch.float32:
-            decodes = load_vae(vae_path, device=device, dtype=decode_dtype)
+            del vae  # before the next one comes, unless it encodes the prefix
+            vae = load_vae(vae_path, device=device, dtype=decode_dtype)
+        release_device(device)
         network = load_transformer(
             self._parts.transformer,
             placement=turns.weights,
@@ -150,30 +166,26 @@ class LingBotSession:
             dtype=dtype,
             on_progress=partial(told, "transformer"),
         )
-        codecs = {decodes, vae} if given is not None else {decodes}
         return LoadedModel(
             controls=LingBotControls(network, self._path, picture, context, camera_ready=turns.camera_ready),
             decoder=StreamingDecoder(
-                decodes, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
+                vae, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
             ),
             levels=NoiseLevels.from_table(SHIFT),
             latent_shape=(vae.latent_channels, 2 * self._path.grid[0], 2 * self._path.grid[1]),
             given=given,
-            parameter_bytes=held_bytes(network).device + sum(codec.parameter_bytes for codec in codecs),
+            parameter_bytes=held_bytes(network).device
+            + sum(codec.parameter_bytes for codec in {vae, *encodes}),
         )
 
-    def _given(self, vae: WanVae, device: torch.device) -> GivenLatents:
+    def _given(self, vae: WanVae) -> GivenLatents:
         """Latents of the prefix video, encoded chunk by chunk."""
-        encoder, frames = StreamingEncoder(vae), self._path.chunk_frames
-
-        def given(chunk: int) -> Tensor | None:
-            start = max(0, 1 + (chunk * frames - 1) * VIDEO_STRIDE)
-            stop = 1 + ((chunk + 1) * frames - 1) * VIDEO_STRIDE
-            if stop > self._given_frames:
-                return None
-            return encoder.push(self._pictures.resized(start, stop, self.frame_size).to(device))
-
-        return given
+        return GivenClip(
+            vae,
+            lambda start, stop: self._pictures.resized(start, stop, self.frame_size),
+            num_frames=self._given_frames,
+            chunk_frames=self._path.chunk_frames,
+        )
 
 
 def open_session(config: GenerateConfig, script: Script) -> LingBotSession:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from core.config import GenerateConfig
 from core.errors import InputError
+from core.hardware import release_device
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode
+from core.models.foreign import refuse_foreign
 from core.models.lingbot.pictures import given_pictures
 from core.models.lingbot.size import parse_size
 from core.models.matrix_game.action_notes import action_notes
@@ -40,6 +42,7 @@ from core.placement import Parts, Turns
 from core.sampler import NoiseLevels
 from core.script import Script
 from trajectories import Gains, Trajectory
+from trajectories.schema import DEFAULT_FOV_DEG
 
 SHIFT = 5.0
 SIZE = (640, 352)
@@ -87,15 +90,21 @@ class MatrixGameSession:
         self.inputs = self._pictures.inputs
         self.frame_size = SIZE if config.size is None else parse_size(config.size, where="--size")
         self._tracks = action_tracks(script.trajectory, self._variant.name, gains=_gains(config, script))
+        fov_deg = DEFAULT_FOV_DEG if config.fov_deg is None else config.fov_deg
         self._grid = (self.frame_size[1] // STEP_PX, self.frame_size[0] // STEP_PX)
         self.viewpoints = dead_reckoned_viewpoints(
-            self._tracks, grid=self._grid, size=self.frame_size, chunk_frames=script.chunk_frames
+            self._tracks,
+            grid=self._grid,
+            size=self.frame_size,
+            chunk_frames=script.chunk_frames,
+            fov_deg=fov_deg,
         )
         picture = crop_note(*self._pictures.shape, self.frame_size)
         self.notes = (*_notes(config, picture), *action_notes(script.trajectory, self._tracks))
         self._parts = open_parts(self._variant.name, config.checkpoint)
         self.logged: Mapping[str, object] = {
             **self._tracks.calibration(),
+            "fov_deg": fov_deg,
             "checkpoint": str(self._parts.files.transformer),
         }
 
@@ -152,6 +161,7 @@ class MatrixGameSession:
         if self._decode_dtype != torch.float32:
             del vae  # before the next one comes, unless it encodes the prefix
             vae = load_vae(self._parts.vae_path, device=device, dtype=self._decode_dtype)
+        release_device(device)
         network = load_transformer(
             self._parts.transformer, device=device, dtype=dtype, on_progress=partial(told, "transformer")
         )
@@ -201,19 +211,18 @@ def _gains(config: GenerateConfig, script: Script) -> Gains:
     return gains
 
 
+_FOREIGN = {
+    "prompt": "takes no text",
+    "translation_scale": "is steered by actions, not by cameras",
+    "conditioning": "has one way of conditioning",
+}
+
+
 def _refuse_foreign(config: GenerateConfig) -> None:
     """Settings that the model has no use for."""
-    foreign = {"prompt": "takes no text", "translation_scale": "is steered by actions, not by cameras"}
-    for key, reason in foreign.items():
-        if getattr(config, key) is not None:
-            flag = f"--{key.replace('_', '-')}"
-            raise InputError(f"matrix-game {reason}", where=flag, hint="leave it out, or use --model lingbot")
-    if config.conditioning != "exact":
-        raise InputError(
-            "matrix-game has one way of conditioning", where="--conditioning", hint="leave it out"
-        )
+    refuse_foreign(config, _FOREIGN, hint="leave it out, or use --model lingbot")
     if config.weights not in ("auto", "resident"):
-        problem = "matrix-game's weights take 3.3 GB and always stay on the device"
+        problem = "matrix-game's weights take 3.2 GB and always stay on the device"
         raise InputError(problem, where="--weights", hint="leave it out")
 
 

@@ -17,6 +17,7 @@ from core.errors import InputError
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.viewpoints import Viewpoints
+from core.models.foreign import refuse_foreign
 from core.models.mini.config import CHUNK_FRAMES, MiniConfig
 from core.models.mini.model import WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
 from core.models.mini.trips import MAX_TIME_FRAMES
@@ -140,30 +141,25 @@ class MiniSession:
         return lambda start, stop: picture[start:stop]
 
 
+_FOREIGN = {
+    "checkpoint": "has its weights in the package",
+    "size": "knows one size",
+    "translation_scale": "was trained in trajectory units",
+    "conditioning": "has one way of conditioning",
+    "variant": "has no variants",
+    "mouse_deg": "is steered by cameras",
+    "key_units": "is steered by cameras",
+    "fov_deg": "takes the trajectory's field of view",
+    "decode_dtype": "decodes in float32",
+}
+
+
 def _refuse_foreign(config: GenerateConfig) -> None:
     """Settings that the embedded model has no use for."""
-    foreign = {
-        "prompt": "takes no text",
-        "checkpoint": "has its weights in the package",
-        "size": "knows one size",
-        "translation_scale": "was trained in trajectory units",
-        "variant": "has no variants",
-        "mouse_deg": "is steered by cameras",
-        "key_units": "is steered by cameras",
-    }
-    for key, reason in foreign.items():
-        if getattr(config, key) is not None:
-            hint = (
-                "pick a world with --world-seed"
-                if key == "prompt"
-                else "leave it out, or use another --model"
-            )
-            flag = f"--{key.replace('_', '-')}"
-            raise InputError(f"the embedded model {reason}", where=flag, hint=hint)
+    refuse_foreign(config, {"prompt": "takes no text"}, hint="pick a world with --world-seed")
+    refuse_foreign(config, _FOREIGN, hint="leave it out, or use another --model")
     if config.weights not in ("auto", "resident"):
-        raise InputError(
-            "the embedded model's weights are too small to place", where="--weights", hint="leave it out"
-        )
+        raise InputError("mini's weights are too small to place", where="--weights", hint="leave it out")
 
 
 def fit_pictures(

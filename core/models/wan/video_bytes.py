@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -76,5 +77,12 @@ class VideoBytes:
         return latent_frames * self.vae.temporal_stride * COLOURS * width * height * WIDE_BYTES
 
     def _codec(self, dtype: torch.dtype, tile: tuple[int, int] | None) -> CodecBytes:
-        width, height = self.size
-        return codec_bytes(self.vae, height, width, dtype, tile=tile)
+        return _codec_bytes(self.vae, self.size, dtype, tile)
+
+
+@lru_cache(maxsize=16)
+def _codec_bytes(
+    vae: VaeConfig, size: tuple[int, int], dtype: torch.dtype, tile: tuple[int, int] | None
+) -> CodecBytes:
+    """The same for dozens of options."""
+    return codec_bytes(vae, size[1], size[0], dtype, tile=tile)

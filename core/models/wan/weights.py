@@ -44,6 +44,12 @@ class NetworkBuilder:
     def __init__(
         self, config: WanConfig, *, placement: WeightPlacement, device: torch.device, dtype: torch.dtype
     ) -> None:
+        if config.actions is not None and placement != WeightPlacement(slots=placement.slots):
+            raise ModelFilesError(
+                "blocks with action modules are not all alike: their weights stay on the device as they are",
+                where="--weights",
+                hint="leave it out",
+            )
         self._config, self._placement, self._device, self._dtype = config, placement, device, dtype
         self._layout = block_layout(config, dtype, placement.quantisation)
         self._streamed = frozenset(placement.streamed_layers(config.num_layers))

@@ -23,14 +23,14 @@ def block_shapes(config: WanConfig) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {"modulation": (1, 6, d)}
     square = ["cam_injector_layer1", "cam_injector_layer2", "cam_scale_layer", "cam_shift_layer"]
     square = square if config.camera_injection != "none" else []
-    for attention in ("self_attn", "cross_attn") if config.text_dim else ("self_attn",):
+    for attention in ("self_attn", "cross_attn") if config.has_context else ("self_attn",):
         square += [f"{attention}.{name}" for name in "qkvo"]
         shapes |= {f"{attention}.norm_{name}.weight": (d,) for name in "qk"}
     linear = dict.fromkeys(square, (d, d))
     linear |= {"ffn.0": (config.ffn_dim, d), "ffn.2": (d, config.ffn_dim)}
     for name, (rows, cols) in linear.items():
         shapes |= {f"{name}.weight": (rows, cols), f"{name}.bias": (rows,)}
-    if config.text_dim:
+    if config.has_context:
         shapes |= {"norm3.weight": (d,), "norm3.bias": (d,)}
     return shapes
 

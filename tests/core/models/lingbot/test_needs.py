@@ -17,8 +17,8 @@ from PIL import Image
 from core.config import resolve
 from core.generate import Job, prepare
 from core.memory.world_memory import WorldMemory
-from core.models.lingbot import needs
 from core.models.wan.codec_condition import PictureCondition
+from core.models.wan.video_bytes import SETTLED_FRAMES
 from core.noise import seeded_noise
 from core.placement import Parts, Turns
 from core.rollout import rollout
@@ -111,7 +111,7 @@ def test_a_rollout_takes_what_was_said(checkpoint: Path, settings: dict[str, Any
 @pytest.mark.slow
 def test_the_smallest_rollout_takes_what_was_said(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streamed weights, bank on the host, tiles, a camera that is computed in every pass."""
-    monkeypatch.setattr(needs, "TILE", (8, 8))
+    monkeypatch.setattr("core.models.lingbot.needs.TILE", (8, 8))
     job = prepared(checkpoint)
     *_, (turns, parts) = job.session.options(job.plan, job.dtype)
     assert turns.weights.resident_blocks == 0
@@ -127,4 +127,4 @@ def test_a_picture_is_settled_after_as_many_frames_as_said() -> None:
     while condition.steady_after is None:
         condition.frames(frames, frames + 1)
         frames += 1
-    assert condition.steady_after == needs.SETTLED_FRAMES
+    assert condition.steady_after == SETTLED_FRAMES
