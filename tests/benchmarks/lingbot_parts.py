@@ -26,7 +26,7 @@ from core.models.wan.weights import build_network
 from core.models.wan.weights_placement import WeightPlacement
 from core.placement import Budgets, Placement, choose_placement
 from core.prefix import after
-from trajectories import load
+from trajectories import Trajectory, load
 
 HEAD_DIM = 128
 CHUNK_FRAMES = 3
@@ -65,6 +65,17 @@ def scaled(share: float) -> tuple[WanConfig, VaeConfig]:
     return network, replace(WAN_VAE, base_dim=max(4, round(WAN_VAE.base_dim * share / 4) * 4))
 
 
+def loops(num_chunks: int) -> Trajectory:
+    """Rounds of the library's loop, one after another: each sees what the ones before saw."""
+    loop = load("loop")
+    first = 1 + (CHUNK_FRAMES - 1) * VIDEO_STRIDE
+    wanted = first + (num_chunks - 1) * CHUNK_FRAMES * VIDEO_STRIDE
+    rounds = loop
+    while rounds.num_frames < wanted:
+        rounds = after(rounds, loop)
+    return rounds.slice(0, wanted)
+
+
 @dataclass(frozen=True)
 class Case:
     """What is benchmarked, without a byte of weights."""
@@ -78,14 +89,8 @@ class Case:
 
     @cached_property
     def path(self) -> CameraPath:
-        """Rounds of the library's loop, one after another: each sees what the ones before saw."""
-        loop = load("loop")
-        first = 1 + (CHUNK_FRAMES - 1) * VIDEO_STRIDE
-        wanted = first + (self.num_chunks - 1) * CHUNK_FRAMES * VIDEO_STRIDE
-        rounds = loop
-        while rounds.num_frames < wanted:
-            rounds = after(rounds, loop)
-        return CameraPath.exact(rounds.slice(0, wanted), self.size, CHUNK_FRAMES, None)
+        """See `loops`."""
+        return CameraPath.exact(loops(self.num_chunks), self.size, CHUNK_FRAMES, None)
 
     @property
     def footprint(self) -> Footprint:
