@@ -29,12 +29,12 @@ version: 1
 name: keys
 gains: {deg_per_mouse_unit: 15}
 steps:
-  - press: {keys: W, frames: 12}
-  - press: {keys: D, mouse_yaw_per_frame: 0.1, frames: 12}
-  - press: {keys: A, mouse_yaw_per_frame: -0.1, frames: 12}
+  - press: {keys: W, frames: 8}
+  - press: {keys: D, mouse_yaw_per_frame: 0.1, frames: 8}
+  - press: {keys: A, mouse_yaw_per_frame: -0.1, frames: 8}
   - press: {keys: S, frames: 8}
 """
-"""45 video frames: 4 chunks."""
+"""33 video frames: 3 chunks."""
 
 
 def write_inputs(folder: Path, size: tuple[int, int] = SIZE) -> None:

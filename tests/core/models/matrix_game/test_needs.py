@@ -22,7 +22,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "host": {"bank": "host", "strategy": "rays", "retrieve": 2},
     "templerun": {"variant": "templerun"},
     "narrow": {"dtype": "bfloat16", "decode_dtype": "bfloat16", "memory": "full"},
-    "pruned": {"memory_preset": "worldkv-release", "dtype": "bfloat16", "decode_dtype": "float16"},
 }
 
 
@@ -52,7 +51,12 @@ def test_a_rollout_takes_what_was_said(folder: Path, settings: dict[str, Any]) -
 @pytest.mark.slow
 def test_a_clip_that_is_encoded_as_the_rollout_goes(folder: Path) -> None:
     job = prepared(
-        folder, folder, prefix=folder / "clip.mp4", prefix_traj=_path(folder), decode_dtype="bfloat16"
+        folder,
+        folder,
+        prefix=folder / "clip.mp4",
+        prefix_traj=_path(folder, 20),
+        traj=_path(folder, 12),
+        decode_dtype="bfloat16",
     )
     parts, peaks = job.placement.parts, rollout_peaks(job, job.placement.turns)
     assert 0.8 * parts.device_bytes < peaks.highest <= parts.device_bytes
@@ -109,7 +113,8 @@ def test_the_released_network(folder: Path) -> None:
     assert least.device_bytes < parts.device_bytes
 
 
-def _path(folder: Path) -> str:
-    path = folder / "clip.yaml"
-    path.write_text("version: 1\nsteps: [{hold: {frames: 20}}]\n")  # as many cameras as clip.mp4 has frames
+def _path(folder: Path, frames: int) -> str:
+    """A camera that stands still."""
+    path = folder / f"{frames}.yaml"
+    path.write_text(f"version: 1\nsteps: [{{hold: {{frames: {frames}}}}}]\n")
     return str(path)
