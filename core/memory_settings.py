@@ -148,7 +148,8 @@ def _idle_settings(resolved: Resolved, chooser: str) -> tuple[str, ...]:
     if config.memory == "full" and "recent" in made:
         notes.append("memory mode full keeps every frame: recent has no effect")
     if config.memory != "worldkv":
-        idle = [key for key in _RETRIEVAL_KEYS if key in made]
+        moves_sink = config.memory == "sink"  # it follows where positions stay near
+        idle = [key for key in _RETRIEVAL_KEYS if key in made and not (key == "positions" and moves_sink)]
         if idle:
             have = "has" if len(idle) == 1 else "have"
             notes.append(f"memory mode {config.memory} retrieves nothing: {', '.join(idle)} {have} no effect")

@@ -111,7 +111,7 @@ def generate(
         float | None,
         Flag(
             metavar="DEGREES",
-            help="What a mouse unit turns the model, if it is steered by actions (default 15).",
+            help="What a mouse unit turns the model, if it is steered by actions (default: 15).",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -127,7 +127,7 @@ def generate(
         float | None,
         Flag(
             metavar="DEGREES",
-            help="Field of view that its memory assumes, likewise (default 90).",
+            help="Field of view that its memory assumes, likewise (default: 90).",
             rich_help_panel=_WHAT,
         ),
     ] = None,

@@ -117,7 +117,7 @@ FLAGS = {
     ),
     "prompt": (
         ["--prompt", "a cat"],
-        ("the embedded model takes no text", "--prompt", "pick a world with --world-seed"),
+        ("mini takes no text", "--prompt", "pick a world with --world-seed"),
     ),
     "image missing": (
         ["--image", "no.png"],
