@@ -47,7 +47,7 @@ class GenerateConfig(BaseModel):
         default=None, description="Folder of the model's files; None: wherever they are found."
     )
     size: str | None = Field(
-        default=None, description="Width x height of the video; None: near 832x480, of the image's shape."
+        default=None, description="Width x height of the video; None: the model's, or of the image's shape."
     )
     variant: Literal["universal", "gta_drive", "templerun"] | None = Field(
         default=None, description="Which of matrix-game's networks; None: universal."

@@ -79,7 +79,7 @@ def generate(
         str | None,
         Flag(
             metavar="WxH",
-            help="Size of the video, such as 832x480 (default: near that, of the image's shape).",
+            help="Size of the video, such as 832x480 (default: the model's; lingbot: of the image's shape).",
             rich_help_panel=_WHAT,
         ),
     ] = None,
