@@ -138,6 +138,13 @@ def test_action_module_without_mouse():
     torch.testing.assert_close(ours, UNITS["action.keyboard_only"], atol=UNIT_ATOL, rtol=0)
 
 
+def test_action_module_without_keyboard():
+    """Each part adds to the stream what it does alone, so that the mouse's share can be told."""
+    steered, x = Steered(6), frozen("unit.action.x")[0, 0]
+    steered.module.proj_keyboard.weight.data.zero_()
+    torch.testing.assert_close(steered(x, 0), UNITS["action.mouse_only"], atol=UNIT_ATOL, rtol=0)
+
+
 class Watcher:
     """What flows through the network at every call of a rollout."""
 

@@ -1,5 +1,7 @@
 """Cameras as the reference implementation gives them to the network: resampled, relative, as rays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,9 @@ from core.models.lingbot.camera import (
     framewise_cameras,
     ray_origin_direction,
 )
+from core.models.wan.network import fold_patches
 from tests.golden_lingbot import MANIFEST, SIZE_PX, golden
+from trajectories import load
 from trajectories.formats.letters import reference_c2w
 
 TRAJECTORIES = MANIFEST["trajectories"]
@@ -59,6 +63,33 @@ def test_rays_match_the_reference():
     intrinsics = golden("units")["camera.A.intrinsics"].expand(len(relative), -1)
     ours = camera_channels(ray_origin_direction(relative, intrinsics, SIZE_PX))[:, 4]
     torch.testing.assert_close(ours, golden("units")["camera.A.plucker_frame4"], atol=5e-6, rtol=0)
+
+
+def test_small_rays_match_the_reference():
+    """Rays, their fold into the channels of latent cells, and the fold of those into tokens."""
+    units = golden("units")
+    relative = units["camera.general.relative"][:3]
+    rays = ray_origin_direction(relative, units["intrinsics.80x48"][:1].expand(3, -1), (24, 16))
+    expected = {
+        "plucker.16x24": rays.permute(0, 2, 3, 1),
+        "plucker.16x24.folded": camera_channels(rays),
+        "plucker.16x24.tokens": fold_patches(camera_channels(rays)[None, ..., :2, :2])[0, :, 0],
+    }
+    for name, ours in expected.items():
+        torch.testing.assert_close(ours, units[name], atol=5e-6, rtol=0)
+
+
+def stated(intrinsics):
+    """A trajectory whose cameras have these intrinsics, stated for 832x480."""
+    trajectory = load("loop").slice(0, len(intrinsics))
+    return replace(trajectory, intrinsics=intrinsics.double().numpy(), image_size=(832, 480))
+
+
+@pytest.mark.parametrize("size", [(80, 48), (832, 464)])
+def test_intrinsics_are_scaled_as_in_the_reference(size):
+    units = golden("units")
+    ours = stated(units["intrinsics.832x480"]).intrinsics_for(*size)
+    np.testing.assert_allclose(ours, units[f"intrinsics.{size[0]}x{size[1]}"], rtol=1e-6)
 
 
 def test_features_are_one_row_a_token():
