@@ -33,11 +33,11 @@ from pydantic import ByteSize, TypeAdapter
 from core.errors import BudgetError
 from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.session import SHIFT
-from core.models.lingbot.size import parse_size
 from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
 from core.models.wan.network import WanNetwork
+from core.models.wan.size import parse_size
 from core.models.wan.weights import held_bytes
 from core.placement import Placement
 from core.sampler import NoiseLevels

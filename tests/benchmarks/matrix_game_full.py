@@ -31,7 +31,6 @@ from core.memory.positions import PositionMode, sink_follows
 from core.memory.strategies import strategy
 from core.memory.viewpoints import Viewpoints
 from core.memory.world_memory import WorldMemory
-from core.models.lingbot.size import parse_size
 from core.models.matrix_game.actions import ActionTracks, action_tracks
 from core.models.matrix_game.config import ACTION_HEAD_DIM, find_variant
 from core.models.matrix_game.controls import MatrixGameControls
@@ -43,6 +42,7 @@ from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.config import ActionConfig, WanConfig
 from core.models.wan.first_picture import FirstPicture
+from core.models.wan.size import parse_size
 from core.models.wan.vae_config import WAN_VAE, VaeConfig
 from core.models.wan.weights_placement import WeightPlacement
 from core.noise import seeded_noise

@@ -11,7 +11,7 @@ import torch
 from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes
+from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes, retrieval_bytes
 from core.models.wan.text_config import TextConfig, text_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.video_bytes import VideoBytes
@@ -108,27 +108,3 @@ class Needs:
     @cached_property
     def _video(self) -> VideoBytes:
         return VideoBytes(vae=self.vae, size=self.size, decode_dtype=self.decode_dtype)
-
-
-def retrieval_bytes(plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool) -> int:
-    """Bytes that come and go on the device when tokens are put back into the window.
-
-    Of one layer at a time: keys and values from the bank, and the keys in float32, turned, and cast back; or
-    the next layer's beside the last one's. Frames that stay visible beyond recent are moved in all layers at
-    once.
-
-    Args:
-        plan: What is put back when.
-        dtype: Of keys and values.
-        sink_follows: Whether the sink's keys are turned anew, too.
-    """
-    footprint, narrow = plan.footprint, dtype.itemsize
-    inserted = max(step.num_inserted for step in plan.steps)
-    if plan.pruning.keys_on_use:  # whole chunks, one at a time
-        inserted = footprint.tokens_per_chunk if inserted else 0
-    turned = 2 * WIDE_BYTES + narrow if narrow < WIDE_BYTES else WIDE_BYTES
-    width, angles = footprint.num_heads * footprint.head_dim, 2 * footprint.head_dim * WIDE_BYTES
-    put_back = inserted * (width * max(4 * narrow, 2 * narrow + turned) + angles)
-    sink = plan.layout.sink_frames * footprint.tokens_per_frame * (width * turned + angles)
-    carried = max(len(step.carried_frames) for step in plan.steps) * footprint.tokens_per_frame
-    return max(put_back, sink if sink_follows else 0, carried * footprint.kv_bytes_per_token // 2)

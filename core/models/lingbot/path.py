@@ -14,7 +14,7 @@ from core.memory.viewpoints import Viewpoints
 from core.models.intrinsics import cropped_intrinsics
 from core.models.latent_cameras import cameras_at, latent_times, rows_at
 from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
-from core.models.lingbot.size import STEP_PX
+from core.models.wan.size import STEP_PX
 from trajectories import Trajectory
 
 VIDEO_STRIDE = 4

@@ -18,14 +18,15 @@ from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.needs import Needs
 from core.models.lingbot.parts import open_parts
 from core.models.lingbot.path import CameraPath
-from core.models.lingbot.pictures import given_pictures
-from core.models.lingbot.size import parse_size, release_size, size_of
+from core.models.lingbot.size import release_size, size_of
 from core.models.lingbot.transformer import load_transformer
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
 from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
 from core.models.wan.given_clip import GivenClip
+from core.models.wan.pictures import given_pictures
+from core.models.wan.size import parse_size
 from core.models.wan.text import default_cache_dir, encode_prompt
 from core.models.wan.vae import WanVae, load_vae
 from core.models.wan.weights import held_bytes

@@ -10,10 +10,9 @@ import torch
 
 from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
-from core.models.lingbot.needs import retrieval_bytes
 from core.models.wan.clip_config import ClipConfig, clip_bytes
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import ROTATIONS, WIDE_BYTES, pass_bytes
+from core.models.wan.pass_bytes import ROTATIONS, WIDE_BYTES, pass_bytes, retrieval_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.video_bytes import VideoBytes
 from core.placement import Parts, Turns, bank_tiers, with_memory

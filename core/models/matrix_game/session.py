@@ -18,8 +18,6 @@ from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode
 from core.models.foreign import refuse_foreign
-from core.models.lingbot.pictures import given_pictures
-from core.models.lingbot.size import parse_size
 from core.models.matrix_game.action_notes import action_notes
 from core.models.matrix_game.actions import ActionTracks, action_tracks, action_windows
 from core.models.matrix_game.config import DEFAULT_VARIANT, find_variant
@@ -36,6 +34,8 @@ from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
 from core.models.wan.given_clip import GivenClip
+from core.models.wan.pictures import given_pictures
+from core.models.wan.size import STEP_PX, parse_size
 from core.models.wan.vae import WanVae, load_vae
 from core.models.wan.weights import held_bytes
 from core.placement import Parts, Turns
@@ -46,7 +46,6 @@ from trajectories.schema import DEFAULT_FOV_DEG
 
 SHIFT = 5.0
 SIZE = (640, 352)
-STEP_PX = 16
 SINK_FRAMES = 3
 RETRIEVE_CHUNKS = MappingProxyType({"pose": 3.0, "coverage": 3.0, "rays": 3.0})
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.models.lingbot.pictures import resize
 from core.models.wan.network import WanNetwork
+from core.models.wan.pictures import resize
 from core.models.wan.text import TextFiles, encode_prompt
 from core.models.wan.vae import load_vae
 from core.models.wan.weights_placement import WeightPlacement

@@ -1,7 +1,8 @@
 import pytest
 
 from core.errors import InputError
-from core.models.lingbot.size import parse_size, release_size, size_of
+from core.models.lingbot.size import release_size, size_of
+from core.models.wan.size import parse_size
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from core.fidelity import psnr
-from core.models.lingbot.pictures import resize
 from core.models.wan.codec import StreamingDecoder, StreamingEncoder
 from core.models.wan.codec_condition import PictureCondition
+from core.models.wan.pictures import resize
 from core.models.wan.vae import load_vae
 from core.placement import Turns
 from core.runlog import hash_file

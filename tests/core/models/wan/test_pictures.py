@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.config import GenerateConfig
 from core.errors import InputError
-from core.models.lingbot.pictures import given_pictures, resize
+from core.models.wan.pictures import given_pictures, resize
 from core.video.writer import Mp4Writer
 
 RED = (200, 30, 10)

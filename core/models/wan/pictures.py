@@ -1,4 +1,4 @@
-"""The pictures that a LingBot rollout starts from."""
+"""The pictures that a rollout of a large model starts from."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def given_pictures(config: GenerateConfig, num_frames: int) -> GivenPictures:
 def resize(
     frames: UInt8[np.ndarray, "frames rows cols 3"], size: tuple[int, int]
 ) -> Float[Tensor, "frames 3 height width"]:
-    """Pictures in about -1..1, stretched to `size` (width, height).
+    """Pictures in about -1..1, stretched to `size` (width, height), as LingBot takes them.
 
     Bicubic without antialiasing, and what overshoots is not clamped: the model was trained so.
     Source: golden/lingbot README, section 12.
