@@ -21,6 +21,7 @@ from core.models.lingbot.path import CameraPath
 from core.models.lingbot.size import release_size, size_of
 from core.models.lingbot.transformer import load_transformer
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
+from core.models.wan.block_bytes import QUANTISATIONS
 from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
@@ -30,6 +31,7 @@ from core.models.wan.size import parse_size
 from core.models.wan.text import default_cache_dir, encode_prompt
 from core.models.wan.vae import WanVae, load_vae
 from core.models.wan.weights import held_bytes
+from core.models.wan.weights_quantised import check_quantised
 from core.placement import Parts, Turns
 from core.rollout import GivenLatents
 from core.sampler import NoiseLevels
@@ -118,6 +120,8 @@ class LingBotSession:
         self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
     ) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, and what each turn takes."""
+        if self._config.weights in QUANTISATIONS:
+            check_quantised(self._config.weights)
         needs = Needs(
             network=self._parts.transformer.config,
             vae=self._parts.vae.config,

@@ -143,7 +143,8 @@ class StreamingDecoder:
         """Add the share of one tile to the pictures."""
         device, stride = self._vae.device, self._vae.spatial_stride
         rows, cols = tile.rows.pixels(stride), tile.cols.pixels(stride)
-        weights = tile.rows.weights(stride, device)[:, None] * tile.cols.weights(stride, device)
+        down, across = (torch.from_numpy(span.weights(stride)).to(device) for span in (tile.rows, tile.cols))
+        weights = down[:, None] * across
         if self._on_host:
             cache.move(device)
         start = 0

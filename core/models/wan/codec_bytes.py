@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-
+from core.elements import WIDE_BYTES, Element
 from core.errors import InputError
 from core.models.wan.codec_tiles import TILE_OVERLAP, cut_tiles
 from core.models.wan.vae_config import VaeConfig
@@ -17,8 +16,6 @@ from core.models.wan.vae_layout import (
     encoder_layers,
     num_parameters,
 )
-
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +46,7 @@ def codec_bytes(
     config: VaeConfig,
     height_px: int,
     width_px: int,
-    dtype: torch.dtype,
+    dtype: Element,
     *,
     tile: tuple[int, int] | None = None,
     tile_overlap: int = TILE_OVERLAP,
@@ -104,5 +101,5 @@ def _step_bytes(config: VaeConfig, height: int, width: int, element: int) -> int
     frames, channels = config.temporal_stride, config.widths[0]
     area, bordered = height * width, (height + 2) * (width + 2)
     convolution = (4 * frames + 2 * KEPT_FRAMES) * area + (frames + KEPT_FRAMES) * bordered
-    normalisation = 3 * frames * area * element + 2 * frames * area * FLOAT32_BYTES
+    normalisation = 3 * frames * area * element + 2 * frames * area * WIDE_BYTES
     return channels * max(convolution * element, normalisation)

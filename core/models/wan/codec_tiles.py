@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float32
 
 from core.errors import InputError
 
@@ -40,12 +39,12 @@ class Span:
         """Its pixels, `stride` a cell."""
         return slice(self.start * stride, self.stop * stride)
 
-    def weights(self, stride: int, device: torch.device) -> Float[Tensor, "pixels"]:
+    def weights(self, stride: int) -> Float32[np.ndarray, " pixels"]:
         """Share of each pixel in the blended picture: linear ramps in what is shared, else one."""
-        weights = torch.ones((self.stop - self.start) * stride, device=device)
+        weights = np.ones((self.stop - self.start) * stride, dtype=np.float32)
         rise, fall = self.blend_before * stride, self.blend_after * stride
-        weights[:rise] = _ramp(rise, device)
-        weights[len(weights) - fall :] = 1 - _ramp(fall, device)
+        weights[:rise] = _ramp(rise)
+        weights[len(weights) - fall :] = 1 - _ramp(fall)
         return weights
 
 
@@ -105,6 +104,6 @@ def _even_spans(total: int, size: int, overlap: int) -> Iterator[Span]:
         )
 
 
-def _ramp(pixels: int, device: torch.device) -> Float[Tensor, "pixels"]:
+def _ramp(pixels: int) -> Float32[np.ndarray, " pixels"]:
     """From nothing to everything, at the pixels' centres."""
-    return (torch.arange(pixels, device=device) + 0.5) / max(pixels, 1)
+    return (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) / np.float32(max(pixels, 1))

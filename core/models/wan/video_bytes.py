@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-
+from core.elements import FLOAT32, WIDE_BYTES, Element
 from core.models.wan.codec_bytes import CodecBytes, codec_bytes
 from core.models.wan.vae_config import VaeConfig
 
@@ -14,7 +13,6 @@ SETTLED_FRAMES = 30
 """Latent frames after which those of a picture stay the same: so far back the encoder's convolutions see."""
 
 COLOURS = 3
-WIDE_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class VideoBytes:
 
     vae: VaeConfig
     size: tuple[int, int]
-    decode_dtype: torch.dtype
+    decode_dtype: Element
 
     def decoding(self, tile: tuple[int, int] | None) -> CodecBytes:
         """Of the codec that decodes, in tiles or not."""
@@ -38,7 +36,7 @@ class VideoBytes:
     @property
     def encoding(self) -> CodecBytes:
         """Of the codec that encodes."""
-        return self._codec(torch.float32, None)
+        return self._codec(FLOAT32, None)
 
     def decoder_held(self, tile: tuple[int, int] | None) -> int:
         """What stays on the device for decoding; caches of tiles lie on the host but for one."""
@@ -49,7 +47,7 @@ class VideoBytes:
     def encoder_held(self) -> int:
         """What stays on the device beside that while a given clip is encoded as the rollout goes."""
         codec = self.encoding
-        return codec.encoder_cache + (codec.parameters if self.decode_dtype != torch.float32 else 0)
+        return codec.encoder_cache + (codec.parameters if self.decode_dtype.itemsize != WIDE_BYTES else 0)
 
     def tiles(self, tile: tuple[int, int]) -> bool:
         """Whether a tile of these latent rows and columns is smaller than the latent."""
@@ -76,13 +74,13 @@ class VideoBytes:
         width, height = self.size
         return latent_frames * self.vae.temporal_stride * COLOURS * width * height * WIDE_BYTES
 
-    def _codec(self, dtype: torch.dtype, tile: tuple[int, int] | None) -> CodecBytes:
+    def _codec(self, dtype: Element, tile: tuple[int, int] | None) -> CodecBytes:
         return _codec_bytes(self.vae, self.size, dtype, tile)
 
 
 @lru_cache(maxsize=16)
 def _codec_bytes(
-    vae: VaeConfig, size: tuple[int, int], dtype: torch.dtype, tile: tuple[int, int] | None
+    vae: VaeConfig, size: tuple[int, int], dtype: Element, tile: tuple[int, int] | None
 ) -> CodecBytes:
     """The same for dozens of options."""
     return codec_bytes(vae, size[1], size[0], dtype, tile=tile)

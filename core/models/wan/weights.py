@@ -14,9 +14,10 @@ from torch import Tensor
 from core.errors import ModelFilesError
 from core.models.tensors import check_shapes
 from core.models.wan.block import WanBlock
+from core.models.wan.block_bytes import is_quantisable
 from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork
-from core.models.wan.weights_layout import block_layout, is_quantisable, set_parameter
+from core.models.wan.weights_layout import block_layout, set_parameter
 from core.models.wan.weights_placement import WeightBytes, WeightPlacement
 from core.models.wan.weights_quantised import plain_parts, quantise
 from core.models.wan.weights_stream import HostBlock, StreamedBlocks

@@ -10,29 +10,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from core.models.wan.block_bytes import ALIGN_BYTES, Quantisation, Shape, block_shapes, is_quantisable
 from core.models.wan.config import WanConfig
-from core.models.wan.weights_quantised import Quantisation, made_of, plain_parts, quantise
-
-ALIGN_BYTES = 256  # where a tensor may begin; what CUDA's own allocator gives at the least
-Shape = tuple[int, ...]
-
-
-def block_shapes(config: WanConfig) -> dict[str, Shape]:
-    """Shape of every tensor of a `WanBlock`: a block on the meta device would tell, but takes a second."""
-    d = config.dim
-    shapes: dict[str, Shape] = {"modulation": (1, 6, d)}
-    square = ["cam_injector_layer1", "cam_injector_layer2", "cam_scale_layer", "cam_shift_layer"]
-    square = square if config.camera_injection != "none" else []
-    for attention in ("self_attn", "cross_attn") if config.has_context else ("self_attn",):
-        square += [f"{attention}.{name}" for name in "qkvo"]
-        shapes |= {f"{attention}.norm_{name}.weight": (d,) for name in "qk"}
-    linear = dict.fromkeys(square, (d, d))
-    linear |= {"ffn.0": (config.ffn_dim, d), "ffn.2": (d, config.ffn_dim)}
-    for name, (rows, cols) in linear.items():
-        shapes |= {f"{name}.weight": (rows, cols), f"{name}.bias": (rows,)}
-    if config.has_context:
-        shapes |= {"norm3.weight": (d,), "norm3.bias": (d,)}
-    return shapes
+from core.models.wan.weights_quantised import made_of, plain_parts, quantise
 
 
 @dataclass(frozen=True)
@@ -87,11 +67,6 @@ class BlockLayout:
         """The block's tensors, all of them views of the piece."""
         for name, like in self.like.items():
             yield name, made_of(like, (part.view(flat) for part in self.parts[name]))
-
-
-def is_quantisable(shape: Shape) -> bool:
-    """Whether a tensor of a block is the weight of a linear layer."""
-    return len(shape) == 2
 
 
 @lru_cache(maxsize=8)

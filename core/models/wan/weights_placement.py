@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
-
+from core.elements import Element
 from core.errors import InputError
+from core.models.wan.block_bytes import (
+    QUANTISATIONS,
+    Quantisation,
+    block_bytes,
+    scratch_bytes_per_weight,
+)
 from core.models.wan.config import WanConfig
-from core.models.wan.weights_layout import block_layout
-from core.models.wan.weights_quantised import QUANTISATIONS, Quantisation, scratch_bytes_per_weight
 
 WeightRequest = Literal["auto", "resident", "streamed", "int8", "fp8"]
 DEFAULT_SLOTS = 2  # one is computed with while the next one is filled
@@ -90,22 +93,19 @@ class WeightBytes(NamedTuple):
     streamed: int
 
 
-def placement_bytes(config: WanConfig, dtype: torch.dtype, placement: WeightPlacement) -> WeightBytes:
-    """What a placement takes, exactly; needs no weights.
-
-    Raises:
-        ModelFilesError: Quantisation is asked for and torchao is missing or made for another torch.
-    """
-    plain = block_layout(config, dtype, None).tensor_bytes
-    outside = config.num_parameters * dtype.itemsize - config.num_layers * plain
-    layout = block_layout(config, dtype, placement.quantisation)
+def placement_bytes(config: WanConfig, dtype: Element, placement: WeightPlacement) -> WeightBytes:
+    """What a placement takes, exactly; needs neither weights nor torchao."""
+    element = dtype.itemsize
+    plain = block_bytes(config, element, None).tensors
+    outside = config.num_parameters * element - config.num_layers * plain
+    block = block_bytes(config, element, placement.quantisation)
     streamed = len(placement.streamed_layers(config.num_layers))
     slots = placement.slots_of(config.num_layers)
     return WeightBytes(
-        device=outside + (config.num_layers - streamed) * layout.tensor_bytes + slots * layout.packed_bytes,
-        host=streamed * layout.packed_bytes,
-        scratch=scratch_bytes_per_weight(placement.quantisation, dtype) * layout.largest_weights,
-        streamed=(streamed if streamed > slots else 0) * layout.packed_bytes,
+        device=outside + (config.num_layers - streamed) * block.tensors + slots * block.packed,
+        host=streamed * block.packed,
+        scratch=scratch_bytes_per_weight(placement.quantisation, element) * block.largest_weights,
+        streamed=(streamed if streamed > slots else 0) * block.packed,
     )
 
 

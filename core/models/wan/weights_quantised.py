@@ -11,16 +11,14 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.errors import ModelFilesError
-
-Quantisation = Literal["int8", "fp8"]
-QUANTISATIONS: tuple[Quantisation, ...] = ("int8", "fp8")
+from core.models.wan.block_bytes import Quantisation
 
 
 def quantise(weight: Float[Tensor, "out features"], quantisation: Quantisation) -> Tensor:
@@ -59,16 +57,13 @@ def made_of(like: Tensor, parts: Iterator[Tensor]) -> Tensor:
     return whole
 
 
-def scratch_bytes_per_weight(quantisation: Quantisation | None, dtype: torch.dtype) -> int:
-    """Device bytes that come and go for every weight of the linear layer that is just computed.
+def check_quantised(quantisation: Quantisation) -> None:
+    """Look whether weights can be quantised here.
 
-    torchao turns int8 into `dtype` for the product; fp8 becomes float32, is scaled, and then cast.
+    Raises:
+        ModelFilesError: torchao is missing or made for another torch.
     """
-    if quantisation is None:
-        return 0
-    if quantisation == "int8":
-        return dtype.itemsize
-    return 8 + (0 if dtype == torch.float32 else dtype.itemsize)
+    _torchao(quantisation)
 
 
 def _torchao(quantisation: Quantisation) -> tuple[Callable[[nn.Module, Any], None], object]:

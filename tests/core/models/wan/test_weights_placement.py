@@ -9,8 +9,9 @@ import torch
 from core.errors import InputError
 from core.models.mini.config import MiniConfig
 from core.models.wan.block import WanBlock
+from core.models.wan.block_bytes import ALIGN_BYTES, QUANTISATIONS, block_bytes, block_shapes
 from core.models.wan.config import WanConfig
-from core.models.wan.weights_layout import ALIGN_BYTES, block_layout, block_shapes
+from core.models.wan.weights_layout import block_layout
 from core.models.wan.weights_placement import WeightPlacement, placement_bytes, weight_placements
 from tests.tiny_networks import TINY
 
@@ -43,6 +44,21 @@ needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, 
 def test_shapes_are_those_of_a_block(config):
     block = WanBlock(config, 0).state_dict()
     assert block_shapes(config) == {name: tuple(tensor.shape) for name, tensor in block.items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "quantisation", [None, *(pytest.param(each, marks=needs_torchao) for each in QUANTISATIONS)]
+)
+@pytest.mark.parametrize("config", [TINY, LINGBOT])
+def test_bytes_of_a_block_are_those_of_its_tensors(config, quantisation, dtype):
+    """The formula knows neither torch nor torchao."""
+    said, layout = (
+        block_bytes(config, dtype.itemsize, quantisation),
+        block_layout(config, dtype, quantisation),
+    )
+    found = (layout.tensor_bytes, layout.packed_bytes, layout.largest_weights)
+    assert (said.tensors, said.packed, said.largest_weights) == found
 
 
 def test_tensors_of_a_packed_block_are_aligned_and_apart():

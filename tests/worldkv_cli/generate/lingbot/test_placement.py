@@ -11,7 +11,6 @@ import pytest
 
 from core.errors import BudgetError
 from core.fidelity import psnr
-from core.models.wan.weights_layout import block_layout
 from core.placement import Placement
 from core.video.reader import read_video
 from tests.tiny_lingbot import TINY, write_checkpoint
@@ -150,7 +149,6 @@ class TestWeights:
     def test_without_torchao(
         self, raw: Path, monkeypatch: pytest.MonkeyPatch, files_stay_closed: None
     ) -> None:
-        block_layout.cache_clear()  # it remembers that torchao was there
         monkeypatch.setitem(sys.modules, "torchao", None)
         monkeypatch.setitem(sys.modules, "torchao.quantization", None)
         told: Told = generate(raw, weights="int8")
