@@ -80,6 +80,12 @@ class RawFile:
         """
         self._transfer(self._read_some, offset, buffers)
 
+    def expect(self, offset: int, num_bytes: int) -> None:
+        """Say what will be read soon, so that a disk fetches many places at once. Only advice."""
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
+
     def check_open(self) -> None:
         """Refuse to go on with a closed file, whose descriptor may be another file's by now.
 

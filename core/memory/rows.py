@@ -236,6 +236,7 @@ def _scale(numbers: Float[Tensor, "..."], *, dim: int, parts: int) -> Scale:
     lowest = [_rounded_down(smallest)] if parts == 2 else []
     step = (largest - lowest[0]) / 15 if lowest else torch.maximum(largest, -smallest) / 127
     step = step.clamp_min(SMALLEST_STEP).to(torch.bfloat16)
+    # NaN times any code is NaN; infinity times the code of a NaN, which may be any, is not always.
     return torch.where(step.isfinite(), step, torch.nan), *lowest
 
 

@@ -37,6 +37,7 @@ def any_system(request, monkeypatch):
     if request.param == "one position":
         monkeypatch.delattr(os, "pwritev")
         monkeypatch.delattr(os, "preadv")
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)
 
 
 def numbers(*slots):
@@ -156,6 +157,25 @@ def test_neighbours_go_in_one_call(pool, monkeypatch):
         (8 * row, [2 * row]),
         ((SLOTS + 8) * row, [2 * row]),
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no advice on this system")
+def test_scattered_rows_are_announced_before_the_first_is_read(pool, monkeypatch):
+    told, real = [], os.preadv
+
+    def refusing(descriptor, offset, length, advice):
+        told.append((offset, length, advice))
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # only advice: not worth an error
+
+    monkeypatch.setattr(os, "posix_fadvise", refusing)
+    monkeypatch.setattr(os, "preadv", lambda *args: told.append("read") or real(*args))
+    read(pool, 0, numbers(7, 2, 3))
+    row, far = 8 * WORDS, os.POSIX_FADV_WILLNEED
+    first = [(2 * row, 2 * row, far), ((SLOTS + 2) * row, 2 * row, far)]
+    assert told == [*first, (7 * row, row, far), ((SLOTS + 7) * row, row, far), *4 * ["read"]]
+    told.clear()
+    read(pool, 0, numbers(2, 3))
+    assert told == 2 * ["read"]
 
 
 def test_stretches():

@@ -141,6 +141,7 @@ def test_what_is_not_finite_spoils_what_shares_its_step_and_nothing_else(precisi
     clean = round_trip(layout, keys, values)
     keys[0, 3, 1, 2] = strange
     values[0, 5, 2, 0] = strange
+    assert layout.pack(keys, values).scales[0].view(-1, HEADS, DIM)[0].isnan().nonzero().tolist() == [[1, 2]]
     back_keys, back_values = round_trip(layout, keys, values)
     spoilt_keys, spoilt_values = (
         torch.zeros_like(keys, dtype=torch.bool),
@@ -153,6 +154,13 @@ def test_what_is_not_finite_spoils_what_shares_its_step_and_nothing_else(precisi
     ):
         assert got[spoilt].isnan().all()
         assert torch.equal(got[~spoilt], before[~spoilt])
+
+
+def test_a_code_out_of_range_keeps_to_its_half_of_the_byte():
+    """What a NaN becomes as a whole number is the processor's choice: 255, say."""
+    packed = torch.zeros((1, 1, 1), dtype=torch.uint8)
+    rows_module._write_codes(packed, torch.tensor([[[255.0, 3.0]]]))
+    assert packed.item() == 3 << 4 | 15
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
