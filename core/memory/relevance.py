@@ -3,7 +3,8 @@
 The counts equal those of `OverlapTable.overlaps`. Most pairs of chunks are settled by a sphere around the
 nearer sample points: a frustum that holds it sees enough, one that lies apart from it sees too little. Most
 of the others are settled by small spheres, each around one pixel's points in all frames of the chunk; the
-rest point by point. Chunks that look at the world in the same way are tested once.
+rest point by point. Chunks that look at the world in the same way are tested once. Of very long rollouts
+every so many-th chunk is tested and stands for those that follow it: see `Relevant`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -33,10 +35,30 @@ ROUNDING = 1e-5
 SAME_VIEW = 1e9
 """Views that are equal to the ninth decimal are the same."""
 
+EXACT_VIEWS = 3000
+"""Different views up to which every chunk is tested: half an hour of video at three latent frames a chunk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Relevant:
+    """How many past chunks outside its native window truly overlap each chunk's view.
+
+    Where `every` is larger than 1, the counts are those of a rollout in which chunks `every * n + 1`, ... look
+    where chunk `every * n` looks. Of each stretch of chunks that see the view, fewer than `every` chunks are
+    then missed, or counted too many, at either end.
+
+    Attributes:
+        counts: One number a chunk.
+        every: Every so many-th chunk was tested; 1 for exact counts.
+    """
+
+    counts: Int64[np.ndarray, " chunks"]
+    every: int
+
 
 def relevant_counts(
     viewpoints: Viewpoints, table: OverlapTable, outside: Sequence[range], hit_overlap: float
-) -> Int64[np.ndarray, " chunks"]:
+) -> Relevant:
     """For each chunk, how many of the past chunks outside its native window overlap its view.
 
     Args:
@@ -48,10 +70,13 @@ def relevant_counts(
     counts = np.zeros(len(outside), dtype=np.int64)
     asked = np.array([c for c, past in enumerate(outside) if past], dtype=np.int64)
     if not len(asked):
-        return counts
+        return Relevant(counts, 1)
     starts = np.array([outside[c].start for c in asked])
     stops = np.array([outside[c].stop for c in asked])
     view_of, shown = _distinct_views(viewpoints)
+    every = -(-len(shown) // EXACT_VIEWS)
+    if every > 1:
+        view_of, shown = _first_shown(view_of[np.arange(len(view_of)) // every * every])
     spheres = _Spheres(table, _enough(hit_overlap, table.num_points))
     by_view = np.argsort(view_of[asked], kind="stable")
     edges = np.flatnonzero(np.diff(view_of[asked][by_view], prepend=-1, append=-1))
@@ -64,7 +89,7 @@ def relevant_counts(
         for rows, seen in zip(block, spheres.relevant(views, shown[:needed]), strict=True):
             total = np.concatenate([[0], np.cumsum(seen[view_of[:stop]])])
             counts[asked[rows]] = total[stops[rows]] - total[starts[rows]]
-    return counts
+    return Relevant(counts, every)
 
 
 def _distinct_views(
@@ -73,7 +98,14 @@ def _distinct_views(
     """The view of each chunk, and the chunk that shows each view first, ascending."""
     cameras = np.concatenate([viewpoints.c2w[:, :3].reshape(-1, 12), viewpoints.intrinsics], axis=1)
     rounded = np.round(cameras.reshape(viewpoints.num_chunks, -1) * SAME_VIEW) + 0.0
-    _, first, view = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+    return _first_shown(np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1))
+
+
+def _first_shown(
+    views: Int64[np.ndarray, " chunks"],
+) -> tuple[Int64[np.ndarray, " chunks"], Int64[np.ndarray, " views"]]:
+    """Views numbered in the order in which they are shown first, and the chunk of that."""
+    _, first, view = np.unique(views, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))

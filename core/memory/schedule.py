@@ -27,7 +27,8 @@ class ScheduledChunk:
         selections: What it retrieves, best first.
         hits: Past chunks outside the native window that truly overlap the view and are retrieved, at least
             in part.
-        misses: The same, not retrieved.
+        misses: The same, not retrieved; of rollouts with very many different views an estimate, see
+            `Schedule.counted_every`.
         idle: Retrieved chunks that do not truly overlap the view.
     """
 
@@ -47,11 +48,14 @@ class Schedule:
         strategy: Name of the strategy; None for a memory mode without retrieval.
         hit_overlap: Overlap from which a past chunk counts as truly overlapping. Range: (0, 1].
         chunks: One entry a chunk.
+        counted_every: Misses are exact where this is 1; else they were counted as if the camera stood still
+            for so many chunks at a time (see `relevance.Relevant`).
     """
 
     strategy: str | None
     hit_overlap: float
     chunks: tuple[ScheduledChunk, ...]
+    counted_every: int = 1
 
     @property
     def hits(self) -> int:
@@ -116,9 +120,14 @@ def build_schedule(
     chosen = _choose(viewpoints, layout, chooser)
     chunks = tuple(
         _scheduled(chunk, len(layout.candidates(chunk)), selections, table, int(count), hit_overlap)
-        for chunk, (selections, count) in enumerate(zip(chosen, relevant, strict=True))
+        for chunk, (selections, count) in enumerate(zip(chosen, relevant.counts, strict=True))
     )
-    return Schedule(strategy=chooser.name if chooser else None, hit_overlap=hit_overlap, chunks=chunks)
+    return Schedule(
+        strategy=chooser.name if chooser else None,
+        hit_overlap=hit_overlap,
+        chunks=chunks,
+        counted_every=relevant.every,
+    )
 
 
 def _choose(
@@ -151,7 +160,7 @@ def _scheduled(
         num_candidates=num_candidates,
         selections=tuple(s.seen(o) for s, o in zip(selections, overlap, strict=True)),
         hits=hits,
-        misses=relevant - hits,
+        misses=max(0, relevant - hits),
         idle=len(selections) - hits,
     )
 
