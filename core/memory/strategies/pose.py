@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -16,6 +16,9 @@ from core.memory.viewpoints import Viewpoints
 
 TIE_DIGITS = 7
 """Distances that agree to so many decimals are ties: returning to a viewpoint leaves rounding noise."""
+
+BLOCK_CHUNKS = 16
+"""Coming chunks whose distances are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,40 @@ class Pose:
         """Most chunks that one selection takes."""
         return self.num_chunks
 
+    def select_all(
+        self,
+        viewpoints: Viewpoints,
+        asked: Sequence[tuple[int, range]],
+        budget_tokens: int,  # noqa: ARG002 -- whole chunks: the plan has checked that num_chunks fit
+    ) -> Iterator[list[Selection]]:
+        """`select` for many coming chunks: the same but for the last bits of the scores."""
+        positions, rotations = _chunk_means(viewpoints)
+        columns, flat = np.ascontiguousarray(positions.T), rotations.reshape(-1, 9)
+        for start in range(0, len(asked), BLOCK_CHUNKS):
+            block = asked[start : start + BLOCK_CHUNKS]
+            last = max((past.stop for _, past in block if past), default=0)
+            traces = flat[[chunk for chunk, _ in block]] @ flat[:last].T
+            for row, (chunk, past) in enumerate(block):
+                part = slice(past.start, past.stop, past.step)
+                # Squares of differences, not products: equal positions must be no distance apart.
+                x, y, z = (np.square(axis[part] - axis[chunk]) for axis in columns)
+                yield self._nearest(x + y + z, traces[row, part], past)
+
+    def _nearest(
+        self, squared: Float64[np.ndarray, " n"], traces: Float64[np.ndarray, " n"], candidates: range
+    ) -> list[Selection]:
+        """The first so many by distance, ties to the older chunk."""
+        if not candidates:
+            return []
+        distances = _mixed(squared, traces)
+        levels = np.rint(distances * 10**TIE_DIGITS)
+        nearest = []
+        for _ in range(min(self.num_chunks, len(candidates))):
+            best = int(levels.argmin())  # the first of equals
+            nearest.append(Selection(candidates[best], None, float(distances[best])))
+            levels[best] = np.inf
+        return nearest
+
     def select(
         self,
         viewpoints: Viewpoints,
@@ -70,8 +107,16 @@ def pose_distances(
     positions, rotations = _chunk_means(viewpoints)
     squared = ((positions[index] - positions[chunk]) ** 2).sum(axis=1)
     # trace(A^T B) is the sum of the elementwise product
-    traces = (rotations[index] * rotations[chunk]).sum(axis=(1, 2))
-    angles = np.arccos(np.clip((traces - 1) / 2, -1.0, 1.0))
+    return _mixed(squared, (rotations[index] * rotations[chunk]).sum(axis=(1, 2)))
+
+
+def _mixed(
+    squared: Float64[np.ndarray, " n"], traces: Float64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " n"]:
+    """Half and half: squared distances and angles of rotations, each by its largest value."""
+    cosines = (traces - 1) / 2
+    np.minimum(cosines, 1.0, out=cosines)
+    angles = np.arccos(np.maximum(cosines, -1.0, out=cosines), out=cosines)
     return 0.5 * _by_maximum(squared) + 0.5 * _by_maximum(angles)
 
 

@@ -7,6 +7,7 @@ from core.memory.strategies import strategy
 from core.memory.strategies.coverage import Coverage
 from core.memory.strategies.pose import Pose
 from core.memory.strategies.rays import Rays
+from tests.benchmarks.long_paths import PATHS, lingbot_views
 from tests.core.memory.policy.cameras import random_walk, spin, viewpoints, yaw_c2w
 
 
@@ -64,6 +65,33 @@ def test_pose_weighs_turning_and_moving_alike():
     picked = Pose(num_chunks=3).select(views, 3, range(3), 108)
     # position terms 0, 1/4, 1 and angle terms 1, 0, 0, half and half
     assert [(s.chunk, s.score) for s in picked] == [(1, 0.125), (0, 0.5), (2, 0.5)]
+
+
+def all_at_once(choose, views, first=1, recent=1):
+    asked = [(chunk, range(first, max(first, chunk - recent))) for chunk in range(views.num_chunks)]
+    together = list(choose.select_all(views, asked, 10**6))
+    return asked, together
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        *(random_walk(50, seed) for seed in range(3)),
+        spin(60),  # laps: ties everywhere
+        viewpoints(yaw_c2w(np.zeros(90))),  # nothing ever moves
+        viewpoints(yaw_c2w(7.0 * np.arange(90), np.full((90, 3), 12345.678))),  # turns far from the origin
+        lingbot_views(PATHS["patrol"](600)),
+        lingbot_views(PATHS["orbit"](600, lap_frames=60)),
+    ],
+)
+@pytest.mark.parametrize("num_chunks", [1, 3, 20])
+def test_pose_all_at_once_equals_one_by_one(views, num_chunks):
+    choose = Pose(num_chunks=num_chunks)
+    asked, together = all_at_once(choose, views)
+    for (chunk, past), selections in zip(asked, together, strict=True):
+        apart = choose.select(views, chunk, past, 10**6)
+        assert chunks(selections) == chunks(apart)
+        assert [s.score for s in selections] == pytest.approx([s.score for s in apart], abs=2e-8)
 
 
 def test_near_duplicates_do_not_crowd_out_coverage():
