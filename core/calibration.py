@@ -1,0 +1,323 @@
+"""What a profile learned about this machine, kept for the next plan, and the times that follow from it.
+
+`worldkv profile` writes it, `worldkv plan` reads it; no torch is imported. One file in the user's cache
+folder holds all calibrations, by model, device, dtype and version of torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.memory.plan import MemoryPlan
+
+log = logging.getLogger(__name__)
+
+VERSION: Final = 1
+"""Changes with whatever would make older files wrong."""
+
+FILE: Final = "calibration.json"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Calibration(BaseModel):
+    """Rates of one model on one machine, as a profile fitted them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = Field(description="With its scale, if it is not the released size: lingbot@0.1.")
+    device_name: str = Field(description="The hardware's own name, as in run.json's device.model.")
+    dtype: str
+    torch_version: str
+    threads: int | None = Field(default=None, description="Threads of the CPU that torch used.")
+    made_at: datetime
+
+    token_flops: Positive = Field(description="Operations of a pass for a token, whatever it attends to.")
+    pass_overhead_ms: Amount = Field(description="Of every pass, in which no operation runs.")
+    token_flops_per_s: Positive = Field(description="Effective rate of all that does not see keys.")
+    attention_flops_per_s: Positive = Field(description="Effective rate of self-attention.")
+    prepare_ms_per_token: Amount = Field(description="What is made ready once a chunk.")
+    store_s_per_byte: Amount
+    retrieve_fixed_ms: Amount = Field(description="Of every chunk, whatever it retrieves.")
+    read_s_per_byte: dict[str, Amount] = Field(description="Bank to window, by tier.")
+    decode_ms_per_megapixel: Amount = Field(description="Of decoded video.")
+    write_ms_per_megapixel: Amount = Field(description="Of written video, enlarged as it is.")
+    write_fixed_ms: Amount = Field(default=0.0, description="Starting and finishing the file.")
+    write_overlaps: bool = Field(description="Whether writing goes on beside the rollout.")
+    display_scale: int = Field(default=1, ge=1, description="Enlargement of the frames in the file.")
+    video_stride: int = Field(ge=1, description="Video frames of a latent frame; the first is one.")
+    load_s: Amount = Field(description="Weights.")
+    encode_s: Amount = Field(description="Prompt and first picture, before the rollout.")
+
+    tokens_per_chunk: int = Field(ge=1, description="Of the chunks that were fitted.")
+    fewest_keys: int = Field(ge=1)
+    most_keys: int = Field(ge=1)
+    fitted_chunks: int = Field(ge=1)
+    held_out_chunks: int = Field(ge=0)
+    median_error: Amount = Field(description="Relative, of held-out chunks.")
+    largest_error: Amount
+
+    @property
+    def key(self) -> str:
+        """What it is found by."""
+        return _key(self.model, self.device_name, self.dtype, self.torch_version)
+
+
+class _File(BaseModel):
+    """The file of all calibrations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = VERSION
+    calibrations: dict[str, Calibration] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePrediction:
+    """Predicted seconds of a rollout.
+
+    Attributes:
+        load_s: Loading weights.
+        encode_s: Encoding prompt and first picture.
+        retrieve_s: Bank to window, all chunks.
+        denoise_s: The sampler's passes.
+        commit_s: Clean passes and storing.
+        decode_s: Latents to frames.
+        write_s: Frames to the video.
+        total_s: From start to end; what overlaps is counted once.
+        fps: Video frames a second from the first chunk on.
+        num_frames: Video frames.
+        last_chunk_s: The last chunk's retrieving, denoising and committing.
+        how: How the rates were fitted.
+        error: Relative error on chunks that were held out from the fit: median and largest.
+        notes: Why it may be further off than that.
+    """
+
+    load_s: float
+    encode_s: float
+    retrieve_s: float
+    denoise_s: float
+    commit_s: float
+    decode_s: float
+    write_s: float
+    total_s: float
+    fps: float
+    num_frames: int
+    last_chunk_s: float
+    how: str
+    error: tuple[float, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkPrediction:
+    """Predicted seconds of one chunk."""
+
+    retrieve_s: float
+    denoise_s: float
+    commit_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All three."""
+        return self.retrieve_s + self.denoise_s + self.commit_s
+
+
+def calibration_path() -> Path:
+    """`worldkv/calibration.json` in the user's cache folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():  # the XDG specification: a relative path is invalid and to be ignored
+        return base / "worldkv" / FILE
+    local = os.environ.get("LOCALAPPDATA", "")
+    if sys.platform == "win32" and local:
+        return Path(local) / "worldkv" / FILE
+    return Path.home() / ".cache" / "worldkv" / FILE
+
+
+def load_calibration(
+    model: str, device_name: str, dtype: str, *, torch_version: str | None = None, path: Path | None = None
+) -> Calibration | None:
+    """What a profile of this machine found out.
+
+    Args:
+        model: The word for it on the command line.
+        device_name: The hardware's own name (`core.hardware.device_info(device).model`).
+        dtype: Of the weights, such as float32 or torch.bfloat16.
+        torch_version: None for the one that is installed.
+        path: Of the file; None for the user's.
+
+    Returns:
+        The calibration, or None where no profile was made, or the file is damaged or too old.
+    """
+    wanted = _key(model, device_name, dtype, torch_version or _torch_version())
+    return _read(path or calibration_path()).get(wanted)
+
+
+def save_calibration(calibration: Calibration, *, path: Path | None = None) -> Path | None:
+    """Put a calibration beside those of other models, whole or not at all.
+
+    Returns:
+        The file; None where it cannot be written, which is no reason to fail.
+    """
+    target = path or calibration_path()
+    kept = {**_read(target), calibration.key: calibration}
+    text = _File(calibrations=kept).model_dump_json(indent=2) + "\n"
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=f".{FILE}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+        temporary.replace(target)
+    except OSError as error:
+        log.warning("the calibration is not kept, %s: %s", target, error.strerror or error)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return None
+    return target
+
+
+def predict_chunk(
+    calibration: Calibration, plan: MemoryPlan, chunk: int, *, passes: int, tier: str = "device"
+) -> ChunkPrediction:
+    """Seconds of one chunk.
+
+    Args:
+        calibration: Of the machine.
+        plan: Of the rollout.
+        chunk: Which.
+        passes: Denoising passes of a chunk; the clean one comes on top.
+        tier: Where the bank lies.
+    """
+    step, shape, layout = plan.steps[chunk], plan.footprint, plan.layout
+    tokens, keys = layout.tokens_per_chunk, plan.visible_tokens(step)
+    width = shape.num_layers * shape.num_heads * shape.head_dim
+    one_pass = (
+        calibration.pass_overhead_ms / 1e3
+        + tokens * calibration.token_flops / calibration.token_flops_per_s
+        + 4 * tokens * keys * width / calibration.attention_flops_per_s
+    )
+    stored, read = step.num_stored, step.num_inserted
+    rates = calibration.read_s_per_byte
+    per_byte = rates.get(tier, max(rates.values(), default=0.0))
+    return ChunkPrediction(
+        retrieve_s=calibration.retrieve_fixed_ms / 1e3 + read * shape.kv_bytes_per_token * per_byte,
+        denoise_s=calibration.prepare_ms_per_token * tokens / 1e3 + passes * one_pass,
+        commit_s=one_pass + stored * shape.kv_bytes_per_token * calibration.store_s_per_byte,
+    )
+
+
+def predict_times(
+    calibration: Calibration,
+    plan: MemoryPlan,
+    *,
+    frame_size: tuple[int, int],
+    passes: int,
+    tier: str = "device",
+) -> StagePrediction:
+    """Seconds of a whole rollout, stage by stage.
+
+    Args:
+        calibration: Of the machine.
+        plan: Of the rollout.
+        frame_size: Width and height of the video in pixels, before it is enlarged for display.
+        passes: Denoising passes of a chunk; the clean one comes on top.
+        tier: Where the bank lies.
+    """
+    chunks = [
+        predict_chunk(calibration, plan, chunk, passes=passes, tier=tier) for chunk in range(len(plan.steps))
+    ]
+    num_frames = 1 + (plan.layout.num_frames - 1) * calibration.video_stride
+    megapixels = num_frames * frame_size[0] * frame_size[1] / 1e6
+    decode_s = megapixels * calibration.decode_ms_per_megapixel / 1e3
+    written = megapixels * calibration.display_scale**2 * calibration.write_ms_per_megapixel / 1e3
+    retrieve_s, denoise_s, commit_s = (
+        sum(getattr(chunk, name) for chunk in chunks) for name in ("retrieve_s", "denoise_s", "commit_s")
+    )
+    made_s = retrieve_s + denoise_s + commit_s + decode_s
+    rollout_s = max(made_s, written) if calibration.write_overlaps else made_s + written
+    rollout_s += calibration.write_fixed_ms / 1e3
+    return StagePrediction(
+        load_s=calibration.load_s,
+        encode_s=calibration.encode_s,
+        retrieve_s=retrieve_s,
+        denoise_s=denoise_s,
+        commit_s=commit_s,
+        decode_s=decode_s,
+        write_s=written + calibration.write_fixed_ms / 1e3,
+        total_s=calibration.load_s + calibration.encode_s + rollout_s,
+        fps=num_frames / rollout_s if rollout_s > 0 else 0.0,
+        num_frames=num_frames,
+        last_chunk_s=chunks[-1].total_s,
+        how=_how(calibration),
+        error=(calibration.median_error, calibration.largest_error),
+        notes=tuple(_doubts(calibration, plan, tier)),
+    )
+
+
+def _how(calibration: Calibration) -> str:
+    return (
+        f"fitted to {calibration.fitted_chunks} chunks of worldkv profile on {calibration.device_name}, "
+        f"{calibration.made_at:%Y-%m-%d}; off by {calibration.median_error:.0%} (at most "
+        f"{calibration.largest_error:.0%}) on {calibration.held_out_chunks} others"
+    )
+
+
+def _doubts(calibration: Calibration, plan: MemoryPlan, tier: str) -> list[str]:
+    """Where a plan leaves what was measured."""
+    doubts = []
+    most = max(plan.visible_tokens(step) for step in plan.steps)
+    if most > 1.1 * calibration.most_keys:
+        doubts.append(f"chunks attend to {most} keys, the profile to {calibration.most_keys} at most")
+    if plan.layout.tokens_per_chunk != calibration.tokens_per_chunk:
+        doubts.append(
+            f"chunks have {plan.layout.tokens_per_chunk} tokens, the profile's {calibration.tokens_per_chunk}"
+        )
+    moves = any(step.num_inserted for step in plan.steps)
+    if moves and tier not in calibration.read_s_per_byte:
+        doubts.append(f"reading a bank on the {tier} was not measured")
+    return doubts
+
+
+def _read(path: Path) -> dict[str, Calibration]:
+    """All calibrations of a file; none where there is no file, or one that is not ours or damaged."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        log.warning("the calibration %s is ignored: %s", path, error.strerror or error)
+        return {}
+    try:
+        return dict(_File.model_validate(json.loads(text)).calibrations)
+    except (ValidationError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        log.warning("the calibration %s is ignored: %s; worldkv profile makes it anew", path, first)
+        return {}
+
+
+def _key(model: str, device_name: str, dtype: str, torch_version: str) -> str:
+    return " | ".join((model, device_name, dtype.removeprefix("torch."), torch_version.partition("+")[0]))
+
+
+def _torch_version() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "unknown"
