@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Float64, Int16, Int64
 
 from core.memory.viewpoints import Viewpoints
 
-MAX_CELLS = 100
+MAX_CELLS = 64
 """Cells of a frame at most; frames with no more tokens than this are matched token by token."""
 
 

@@ -87,6 +87,7 @@ def frame_index(
     copies: int | None,
     slack_rad: float,
     weight: float,
+    group_frames: int = GROUP_FRAMES,
 ) -> FrameIndex:
     """Index candidate frames.
 
@@ -97,13 +98,14 @@ def frame_index(
         copies: How many of frames with nearly the same viewpoint are kept, the first to appear; None for all.
         slack_rad: Distance up to which rays of such frames may differ.
         weight: Radians that one trajectory unit between camera centres counts for.
+        group_frames: Kept frames of a group.
     """
     born = np.arange(len(frames), dtype=np.int64)
     if copies is not None:
         born = born[_copy_number(viewpoints, frames, slack_rad, weight) < copies]
     kept = frames[born]
     members = np.minimum(
-        np.arange(-(-len(kept) // GROUP_FRAMES) * GROUP_FRAMES).reshape(-1, GROUP_FRAMES), len(kept) - 1
+        np.arange(-(-len(kept) // group_frames) * group_frames).reshape(-1, group_frames), len(kept) - 1
     )
     positions, axes = viewpoints.positions[kept], viewpoints.forwards[kept]
     centres, mean_axes = positions[members].mean(axis=1), axes[members].mean(axis=1)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from core.memory.strategies.ray_cells import CellGrid, CellRays
+from core.memory.strategies.ray_depths import arcs
 from core.memory.viewpoints import Viewpoints
 
 USELESS = np.iinfo(np.int32).max
@@ -38,6 +39,7 @@ class RayMetric:
         cells: How frames fall into cells.
         rays: Rays of the cells.
         rotations: Axes of all cameras: column, frame, world axis.
+        inverse_depth: Of the nearest depth, in 1 / trajectory units; 0 for infinity.
         weight: Radians that one trajectory unit between camera centres counts for.
         level_rad: Width of a level.
         pitch_levels: Levels from a cell to its neighbour.
@@ -48,6 +50,7 @@ class RayMetric:
     cells: CellGrid
     rays: CellRays
     rotations: Float32[np.ndarray, "3 frames 3"]
+    inverse_depth: float
     weight: float
     level_rad: float
     pitch_levels: int
@@ -95,13 +98,34 @@ class RayPairs:
         self._metric = metric
         views = metric.viewpoints
         past = np.maximum(frames, 0)
-        self._local = rays @ np.swapaxes(metric.rotations[:, past], -1, -2)  # x, y, z of (b, q, s)
-        offset = views.positions[coming][:, :, None] - views.positions[past][:, None]
-        gaps = (metric.weight * np.sqrt(np.einsum("bmsc,bmsc->bms", offset, offset))).astype(np.float32)
+        axes = np.swapaxes(metric.rotations[:, past], -1, -2)
+        self._local = rays @ axes  # x, y, z of (b, q, s)
+        offset = (views.positions[coming][:, :, None] - views.positions[past][:, None]).astype(np.float32)
+        gaps = np.float32(metric.weight) * np.sqrt(np.einsum("bmsc,bmsc->bms", offset, offset))
         gaps[np.broadcast_to(frames[:, None] < 0, gaps.shape)] = np.inf
         self._gaps = np.repeat(gaps, rays.shape[1] // coming.shape[1], axis=1)
+        if metric.inverse_depth > 0:
+            offset *= np.float32(metric.inverse_depth)
+            self._aim(rays.reshape(*coming.shape, -1, 3), offset, axes)
         self._kind = metric.rays.kind[past].astype(np.int32)
         self._cell = self._landing()
+
+    def _aim(
+        self,
+        rays: Float32[np.ndarray, "b m c 3"],
+        offset: Float32[np.ndarray, "b m s 3"],
+        axes: Float32[np.ndarray, "3 b 3 s"],
+    ) -> None:
+        """Turn the rays to the middles of their arcs, and count the half angles."""
+        along = rays @ offset.swapaxes(2, 3)
+        stretch, length, half = arcs(along, np.square(offset).sum(axis=-1)[:, :, None])
+        self._gaps += half.reshape(self._gaps.shape)
+        np.reciprocal(length, out=length)
+        stretch *= length
+        for local, axis in zip(self._local, axes, strict=True):
+            by_frame = local.reshape(along.shape)
+            by_frame *= stretch
+            by_frame += length * np.einsum("bmsc,bcs->bms", offset, axis)[:, :, None]
 
     def frame_keys(self) -> Int32[np.ndarray, "b q s"]:
         """Keys of the frames by their nearest cell: level * s + frame, or USELESS."""

@@ -82,7 +82,10 @@ class CellSearch:
         index, views = self.index, self.metric.viewpoints
         groups = int(np.searchsorted(index.starts, limits.max()))
         ranks = index.group_ranks(
-            views.positions[coming], views.forwards[coming], groups, weight=self.metric.weight
+            views.positions[coming],
+            views.forwards[coming],
+            groups,
+            weight=self.metric.weight + self.metric.inverse_depth / 2,
         )
         levels = (ranks * np.float32(1 / self.metric.level_rad)).astype(np.int64)
         number = np.arange(groups)

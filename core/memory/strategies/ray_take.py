@@ -13,7 +13,7 @@ from jaxtyping import Int, Int32, Int64
 
 from core.memory.strategies.ray_pairs import USELESS, far_level
 
-FIRST_RANKS = 6
+FIRST_RANKS = 12
 """Nearest cells of a query ray looked at first; doubled until the budget is full."""
 
 

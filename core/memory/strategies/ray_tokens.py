@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from core.memory.selection import Selection
+from core.memory.strategies.ray_depths import towards
 from core.memory.viewpoints import Viewpoints
 
 FIRST_RANKS = 8
@@ -33,8 +34,9 @@ levels, where rounding noise decides."""
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRule:
-    """What is near: the settings of `Rays`."""
+    """What is near: the settings of `Rays`, with the inverse of the nearest depth (0 for infinity)."""
 
+    inverse_depth: float
     weight: float
     tolerance: float
     max_distance: float | None
@@ -59,6 +61,7 @@ class TokenSearch:
         self._tokens = viewpoints.tokens_per_frame
         self._level_rad = rule.tolerance * viewpoints.token_pitch_rad
         self._directions = self._table.directions[coming].reshape(-1, 3)
+        self._centres = np.repeat(self._table.positions[coming], self._tokens, axis=0)
         # From here on, frames in the order in which they win ties.
         self._frames = frames[::-1] if rule.newer_first else frames
         gaps = rule.weight * self._table.gaps(coming, self._frames)
@@ -123,14 +126,16 @@ class TokenSearch:
         places = np.flatnonzero(wanted)
         if not len(places):
             return
-        queries = np.ascontiguousarray(self._directions.T, dtype=np.float32)
-        block = max(1, BLOCK_PAIRS // (self._tokens * queries.shape[1]))
-        cosines = np.empty((len(places), queries.shape[1]), dtype=np.float32)
+        count = len(self._directions)
+        block = max(1, BLOCK_PAIRS // (self._tokens * count))
+        distances = np.empty((len(places), count))
         for start in range(0, len(places), block):
-            stored = self._table.coarse[self._frames[places[start : start + block]]]
-            pairs = (stored.reshape(-1, 3) @ queries).reshape(len(stored), self._tokens, -1)
-            pairs.max(axis=1, out=cosines[start : start + block])
-        distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + self._gaps[places]
+            part = places[start : start + block]
+            aims, half = self._aims(part[:, None], slice(None))
+            aims = np.ascontiguousarray(aims.swapaxes(1, 2), dtype=np.float32)
+            cosines = np.matmul(self._table.coarse[self._frames[part]], aims).max(axis=1)
+            distances[start : start + block] = np.arccos(np.clip(cosines, -1.0, 1.0)) + half
+        distances += self._gaps[places]
         levels = self._levels(distances)
         if self._rule.max_distance is not None:
             levels[distances > self._rule.max_distance] = FAR_LEVEL  # none of its tokens is of use
@@ -144,14 +149,22 @@ class TokenSearch:
         """Keys of all tokens of a few frames for each query from `start` on."""
         queries = slice(start, start + len(frames))
         stored = self._table.directions[self._frames[frames]]
-        cosines = np.einsum("qftc,qc->qft", stored, self._directions[queries])
-        gaps = np.take_along_axis(self._gaps[:, queries], frames.T, axis=0).T
-        distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + gaps[..., None]
+        aims, half = self._aims(frames.T, queries)
+        cosines = np.einsum("qftc,fqc->qft", stored, aims)
+        gaps = np.take_along_axis(self._gaps[:, queries], frames.T, axis=0) + half
+        distances = np.arccos(np.clip(cosines, -1.0, 1.0)) + gaps.T[..., None]
         places = frames[..., None] * self._tokens + np.arange(self._tokens)
         keys = self._levels(distances) * self.num_tokens + places
         if self._rule.max_distance is not None:
             keys[distances > self._rule.max_distance] = USELESS
         return keys.reshape(len(keys), -1)
+
+    def _aims(
+        self, places: Int64[np.ndarray, "frames #queries"], queries: slice
+    ) -> tuple[Float64[np.ndarray, "frames queries 3"], Float64[np.ndarray, "frames queries"]]:
+        """Where some queries look, seen from a few frames each, and how far off that may be."""
+        offsets = self._centres[queries] - self._table.positions[self._frames[places]]
+        return towards(self._directions[queries], offsets * self._rule.inverse_depth)
 
     def _levels(self, distances: Float[np.ndarray, ...]) -> Int64[np.ndarray, ...]:
         return np.asarray(np.floor(distances / self._level_rad + LEVEL_OFFSET), dtype=np.int64)

@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from core.errors import InputError
 from core.memory.selection import Selection
 from core.memory.strategies.ray_cells import CellGrid, cell_grid, cell_rays
+from core.memory.strategies.ray_depths import nearest_depth
 from core.memory.strategies.ray_index import frame_index
 from core.memory.strategies.ray_pairs import RayMetric
 from core.memory.strategies.ray_search import CellSearch
@@ -24,23 +25,30 @@ from core.memory.viewpoints import Viewpoints
 class Rays:
     """The nearest token of every query, then the second nearest, until the budget is full.
 
-    A query is a token of the coming chunk. The distance of two tokens is the angle between their rays (each
-    through its patch centre) plus `translation_weight` times the distance between the camera centres. It is
-    rounded to levels of `tolerance` token pitches; on a level the older token wins (less copying of copies).
-    Within a round (the r-th nearest of all queries) nearer tokens go first.
+    A query is a token of the coming chunk, with the camera and the intrinsics of its frame. How deep the
+    surface lies that it shows is not known: from `near_depth` on, anywhere. Seen from a stored token's camera
+    that is an arc. The distance of two tokens is the angle between the stored ray and the middle of the arc,
+    plus half of the arc's angle, plus `translation_weight` times the distance between the camera centres.
+    Where both cameras stand at one place it is the angle between the rays. It is rounded to levels of
+    `tolerance` token pitches; on a level the older token wins (less copying of copies). Within a round (the
+    r-th nearest of all queries) nearer tokens go first.
 
-    Up to 100 tokens a frame this is exact but for float32 rounding at the border of two levels or of
-    `max_distance`. Larger frames fall into at most 100 cells that take the place of tokens: their centres are
+    Up to 64 tokens a frame this is exact but for float32 rounding at the border of two levels or of
+    `max_distance`. Larger frames fall into at most 64 cells that take the place of tokens: their centres are
     compared, their pitch makes the levels, they are taken whole but for the last. To be fast, a query then
-    takes of each frame only the cell in which its ray lands (neighbouring queries take the neighbours, which
-    also fill what is left of a budget); of frames less than a level apart only as many as fill the budget are
-    kept, the oldest; and twice the budget's worth of frames is compared in full. On walks, laps and patrols
-    the nearest cell of a query was never more than a level further than in an exhaustive search.
+    takes of each frame only the cell in which the middle of its arc lands (neighbouring queries take the
+    neighbours, which also fill what is left of a budget); of frames less than a level apart only as many as
+    fill the budget are kept, the oldest; and twice the budget's worth of frames is compared in full. On
+    walks, laps and patrols the nearest cell of a query was never more than a level further than in an
+    exhaustive search.
 
     No array grows with the square of the rollout.
 
     Attributes:
-        translation_weight: Radians that one trajectory unit between camera centres counts for.
+        near_depth: Nearest depth of what is seen, in trajectory units; infinity compares directions alone.
+            None derives it from the path: twice as far as the camera moves about (`ray_depths`).
+        translation_weight: Radians that one trajectory unit between camera centres counts for, beside what it
+            may shift: a picture from further away is another picture.
         tolerance: Width of a level, as a share of the angle between neighbouring tokens. Range: (0, 1].
         max_distance: Tokens further than this from every query are useless and not taken, in radians; None
             takes whatever is nearest.
@@ -50,6 +58,7 @@ class Rays:
     name: ClassVar[str] = "rays"
     whole_chunks: ClassVar[bool] = False
 
+    near_depth: float | None = math.inf
     translation_weight: float = 1.0
     tolerance: float = 0.25
     max_distance: float | None = None
@@ -60,6 +69,12 @@ class Rays:
             raise InputError(
                 f"translation_weight must not be negative, got {self.translation_weight:g}",
                 where="rays.translation_weight",
+            )
+        if self.near_depth is not None and not self.near_depth > 0:
+            raise InputError(
+                f"near_depth must be positive, got {self.near_depth:g}",
+                where="rays.near_depth",
+                hint="leave it out to derive it from the path; inf compares directions alone",
             )
         if not 0 < self.tolerance <= 1:
             raise InputError(f"tolerance must lie in (0, 1], got {self.tolerance:g}", where="rays.tolerance")
@@ -89,6 +104,7 @@ class Rays:
             search = self._cell_search(viewpoints, cells, chunks, budget_tokens)
             return next(search.select([chunk], [len(chunks) * viewpoints.chunk_frames], budget_tokens))
         rule = TokenRule(
+            inverse_depth=self._inverse_depth(viewpoints),
             weight=self.translation_weight,
             tolerance=self.tolerance,
             max_distance=self.max_distance,
@@ -115,6 +131,9 @@ class Rays:
         for _, candidates in asked:
             yield next(found) if candidates else []
 
+    def _inverse_depth(self, viewpoints: Viewpoints) -> float:
+        return 1 / (nearest_depth(viewpoints) if self.near_depth is None else self.near_depth)
+
     def _cell_search(
         self,
         viewpoints: Viewpoints,
@@ -128,6 +147,7 @@ class Rays:
             cells=cells,
             rays=rays,
             rotations=np.ascontiguousarray(np.moveaxis(viewpoints.c2w[:, :3, :3], 2, 0), dtype=np.float32),
+            inverse_depth=self._inverse_depth(viewpoints),
             weight=self.translation_weight,
             level_rad=self.tolerance * cells.pitch_rad(viewpoints),
             pitch_levels=round(1 / self.tolerance),
@@ -139,7 +159,7 @@ class Rays:
             cones=rays.cones[rays.kind],
             copies=-(-budget_tokens // viewpoints.tokens_per_frame) if self.order == "older" else None,
             slack_rad=metric.level_rad,
-            weight=self.translation_weight,
+            weight=self.translation_weight + metric.inverse_depth,
         )
         return CellSearch(metric, index, self.order == "newer")
 

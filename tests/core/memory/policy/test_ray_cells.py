@@ -1,6 +1,7 @@
 """Cells of tokens: their shapes, their rays, and what is taken by them."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from core.memory.strategies.rays import Rays
 from core.memory.viewpoints import Viewpoints
 from tests.benchmarks.long_paths import PATHS, lingbot_views
 from tests.core.memory.policy.cameras import random_walk, viewpoints, yaw_c2w
+from tests.core.memory.policy.naive_rays import angle, naive_arc
 
 GRID = (12, 16)  # 3x2 tokens a cell: more than a hundred tokens
 BUDGET = 300
@@ -23,7 +25,7 @@ BUDGET = 300
 @pytest.mark.parametrize(
     ("image_size", "grid", "cell", "shape"),
     [
-        ((832, 480), (30, 52), (5, 4), (6, 13)),  # LingBot
+        ((832, 480), (30, 52), (6, 6), (5, 9)),  # LingBot: the last column is cut
         ((640, 352), (22, 40), (4, 4), (6, 10)),  # Matrix-Game: the lowest row is cut
         ((80, 48), (3, 5), (1, 1), (3, 5)),  # mini: every token for itself
         ((640, 10), (1, 640), (1, 10), (1, 64)),  # one row of tokens, ten times as high as wide
@@ -82,14 +84,15 @@ def naive(rays, views, chunk, candidates, budget):
         for query in local[coming] @ views.c2w[coming, :3, :3].T:
             row = []
             for frame in (f for past in candidates for f in views.frames_of(past)):
-                x, y, z = views.c2w[frame, :3, :3].T @ query
+                offset = views.positions[coming] - views.positions[frame]
+                aim, half = naive_arc(rays, views, query, offset)
+                x, y, z = views.c2w[frame, :3, :3].T @ aim
                 z = max(z, np.cos(cone))
                 fx, fy, cx, cy = views.intrinsics[frame]
                 col = int(np.clip((fx * x / z + cx) / width_px, 0, cols - 1))
                 cell = int(np.clip((fy * y / z + cy) / height_px, 0, rows - 1)) * cols + col
                 ray = views.c2w[frame, :3, :3] @ local[frame, cell]
-                gap = np.linalg.norm(views.positions[coming] - views.positions[frame])
-                distance = np.arccos(np.clip(ray @ query, -1, 1)) + rays.translation_weight * gap
+                distance = angle(ray, aim) + half + rays.translation_weight * np.linalg.norm(offset)
                 if rays.max_distance is None or distance <= rays.max_distance:
                     age = frame if rays.order == "older" else -frame
                     row.append((int(distance / level_rad + LEVEL_OFFSET), age, cell, frame))
@@ -120,11 +123,12 @@ def picked(views, selections):
     max_distance=st.sampled_from([None, 0.6]),
     order=st.sampled_from(["older", "newer"]),
     weight=st.sampled_from([0.0, 1.0]),
+    near_depth=st.sampled_from([None, math.inf, 0.5]),
     grid=st.sampled_from([GRID, (11, 17)]),
 )
-def test_cells_equal_the_naive_definition(seed, budget, max_distance, order, weight, grid):
+def test_cells_equal_the_naive_definition(seed, budget, max_distance, order, weight, near_depth, grid):
     """With zoom and pitch; few frames, so that all are looked at. What is left over goes to neighbours."""
-    rays = Rays(translation_weight=weight, max_distance=max_distance, order=order)
+    rays = Rays(near_depth=near_depth, translation_weight=weight, max_distance=max_distance, order=order)
     views = random_walk(5, seed, grid=grid, turn_rad=0.15, stride=0.1)
     mine = picked(views, rays.select(views, 4, range(4), budget))
     plain = naive(rays, views, 4, range(4), budget)
@@ -202,21 +206,23 @@ def test_where_the_world_lies_does_not_matter():
 @pytest.mark.parametrize("path", PATHS)
 def test_the_search_loses_nothing_that_matters(path):
     """Against all rays with all cells of all frames, every cell taken for itself by the token rule."""
-    chunks, c2w = 100, PATHS[path](300)
-    views, coarse = lingbot_views(c2w), lingbot_views(c2w, grid=(6, 13))
+    chunks, weight, c2w = 100, 1.0, PATHS[path](300)
+    views, coarse = lingbot_views(c2w, grid=(30, 54)), lingbot_views(c2w, grid=(5, 9))
+    cells, budget = 45, 9 * 45
     origins, directions = coarse.rays(range(300))
     asked = [(chunk, range(1, chunk - 1)) for chunk in range(4, chunks)]
-    mine = dict(zip((c for c, _ in asked), Rays().select_all(views, asked, 14040), strict=True))
+    rays = Rays(near_depth=math.inf, translation_weight=weight)
+    mine = dict(zip((c for c, _ in asked), rays.select_all(views, asked, 36 * budget), strict=True))
     for chunk in range(20, chunks, 39):
-        exact = Rays().select(coarse, chunk, range(1, chunk - 1), 702)
-        cells = {(3 * s.chunk * 78 + int(t)) for s in exact for t in s.tokens}
-        fast = {f * 78 + c for f, c in picked(views, mine[chunk])}
-        assert len(cells & fast) >= 0.6 * len(cells)
+        exact = rays.select(coarse, chunk, range(1, chunk - 1), budget)
+        exact = {(3 * s.chunk * cells + int(t)) for s in exact for t in s.tokens}
+        fast = {f * cells + c for f, c in picked(views, mine[chunk])}
+        assert len(exact & fast) >= 0.6 * len(exact)
         for frame in coarse.frames_of(chunk):
             nearest = []
-            for taken in (np.array(sorted(cells)), np.array(sorted(fast))):
-                cosines = directions[frame] @ directions[taken // 78, taken % 78].T
-                gaps = np.linalg.norm(origins[taken // 78] - origins[frame], axis=1)
+            for taken in (np.array(sorted(exact)), np.array(sorted(fast))):
+                cosines = directions[frame] @ directions[taken // cells, taken % cells].T
+                gaps = weight * np.linalg.norm(origins[taken // cells] - origins[frame], axis=1)
                 nearest.append((np.arccos(np.clip(cosines, -1, 1)) + gaps).min(axis=1))
             level = 0.25 * coarse.token_pitch_rad
             assert (nearest[1] <= nearest[0] + 1.01 * level).all()

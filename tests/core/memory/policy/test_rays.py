@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,12 +10,16 @@ from core.errors import InputError
 from core.memory.strategies import ray_tokens
 from core.memory.strategies.ray_tokens import LEVEL_OFFSET
 from core.memory.strategies.rays import Rays
+from core.memory.viewpoints import Viewpoints
 from tests.core.memory.policy.cameras import random_walk, spin, viewpoints, yaw_c2w
+from tests.core.memory.policy.naive_rays import naive_distance
+
+OLD_RULE = {"near_depth": math.inf, "translation_weight": 1.0}
 
 
 def naive(rays, views, chunk, candidates, budget):
     """All pairs, one by one, as the definition says; returns {(chunk, token)}."""
-    origins, directions = views.rays(range(views.num_frames))
+    directions = views.rays(range(views.num_frames))[1]
     tokens = views.tokens_per_frame
     level_rad = rays.tolerance * views.token_pitch_rad
     ranked = []
@@ -21,10 +28,9 @@ def naive(rays, views, chunk, candidates, budget):
             row = []
             for past in candidates:
                 for frame in views.frames_of(past):
-                    gap = np.linalg.norm(origins[coming] - origins[frame])
                     for token in range(tokens):
-                        cosine = np.clip(directions[coming, query] @ directions[frame, token], -1, 1)
-                        distance = np.arccos(cosine) + rays.translation_weight * gap
+                        ray, stored = directions[coming, query], directions[frame, token]
+                        distance = naive_distance(rays, views, ray, coming, stored, frame)
                         if rays.max_distance is not None and distance > rays.max_distance:
                             continue
                         level = int(np.floor(distance / level_rad + LEVEL_OFFSET))
@@ -51,9 +57,16 @@ def picked(selections):
     max_distance=st.sampled_from([None, 0.3, 1.0]),
     order=st.sampled_from(["older", "newer"]),
     weight=st.sampled_from([0.0, 1.0, 3.0]),
+    near_depth=st.sampled_from([None, math.inf, 0.3, 2.0]),
 )
-def test_rays_equal_the_naive_definition(seed, budget, tolerance, max_distance, order, weight):
-    rays = Rays(translation_weight=weight, tolerance=tolerance, max_distance=max_distance, order=order)
+def test_rays_equal_the_naive_definition(seed, budget, tolerance, max_distance, order, weight, near_depth):
+    rays = Rays(
+        near_depth=near_depth,
+        translation_weight=weight,
+        tolerance=tolerance,
+        max_distance=max_distance,
+        order=order,
+    )
     views = random_walk(7, seed, grid=(2, 3))
     assert picked(rays.select(views, 6, range(5), budget)) == naive(rays, views, 6, range(5), budget)
 
@@ -117,8 +130,51 @@ def test_the_gate_leaves_out_what_no_query_is_near():
 def test_translation_counts_as_told():
     positions = np.repeat(np.array([[0, 0, 2], [0, 0, 0], [0, 0, 0]], dtype=float), 3, axis=0)
     views = viewpoints(yaw_c2w(np.repeat([0, 40, 0], 3), positions))
-    assert [s.chunk for s in Rays(translation_weight=0.0).select(views, 2, range(2), 12)] == [0]
-    assert [s.chunk for s in Rays(translation_weight=9.0).select(views, 2, range(2), 12)] == [1]
+    for near_depth in (math.inf, 50.0):
+        near, far = (Rays(near_depth=near_depth, translation_weight=weight) for weight in (9.0, 0.0))
+        assert [s.chunk for s in far.select(views, 2, range(2), 12)] == [0]
+        assert [s.chunk for s in near.select(views, 2, range(2), 12)] == [1]
+
+
+@pytest.mark.parametrize("zoom", [(1, 2.3, 3.9), (3.7, 3.7, 3.7), (3.9, 1, 1)])
+def test_every_frame_of_the_coming_chunk_asks_with_its_own_zoom(zoom):
+    views = viewpoints(yaw_c2w(np.zeros(9)), grid=(2, 8))
+    intrinsics = views.intrinsics.copy()
+    intrinsics[6:, :2] *= np.array(zoom)[:, None]
+    intrinsics[6:, 2:] += [3.3, 1.7]  # no ties between left and right
+    zoomed = dataclasses.replace(views, intrinsics=intrinsics)
+    taken = picked(Rays().select(zoomed, 2, range(1), 8))
+    assert taken == naive(Rays(), zoomed, 2, range(1), 8)
+    in_the_middle = [abs(token % 8 - 3.5) < 2 for _, token in taken]
+    assert all(in_the_middle) == (1 not in zoom)
+
+
+@pytest.mark.parametrize("rays", [Rays(near_depth=0.1), Rays(near_depth=7.0), Rays(near_depth=None), Rays()])
+def test_a_camera_that_only_turns_knows_no_depth(rays):
+    at = np.full((90, 3), 1234.5)
+    views = viewpoints(yaw_c2w(7.3 * np.arange(90), at))
+    for chunk in range(2, 30):
+        plain = Rays(**OLD_RULE).select(views, chunk, range(chunk - 1), 36)
+        assert picked(rays.select(views, chunk, range(chunk - 1), 36)) == picked(plain)
+
+
+def test_a_step_aside_takes_what_lies_in_the_direction_of_the_surface():
+    """A wall three units ahead, the camera moved a unit to the right: its picture moved by 18 degrees."""
+    positions = np.repeat([[0.0, 0, 0], [0, 0, 0], [1, 0, 0]], 3, axis=0)
+    c2w = yaw_c2w(np.repeat([0, -18, 0], 3), positions)
+    grid = (1, 9)  # the middle one looks ahead
+    views = Viewpoints(c2w=c2w, intrinsics=np.tile([45.0, 45, 45, 5], (9, 1)), image_size=(90, 10), grid=grid)
+    ahead, before = 4, 6  # tan(18 degrees) is 1.6 token widths to the right
+    rule = Rays(near_depth=1.5, translation_weight=0.0, tolerance=0.1)
+    nearest = rule.select(views, 2, range(1), 9)
+    assert before in {int(t) % 9 for s in nearest for t in s.tokens}
+    assert naive_distance(rule, views, *ray(views, 6, ahead), *ray(views, 0, before)) < naive_distance(
+        rule, views, *ray(views, 6, ahead), *ray(views, 0, ahead)
+    )
+
+
+def ray(views, frame, token):
+    return views.rays([frame])[1][0, token], frame
 
 
 @pytest.mark.parametrize(("budget", "candidates"), [(0, range(2)), (36, range(0))])
@@ -142,6 +198,8 @@ def test_selections_are_sorted_and_grouped():
     [
         ({"translation_weight": -1.0}, "rays.translation_weight"),
         ({"translation_weight": float("nan")}, "rays.translation_weight"),
+        ({"near_depth": 0.0}, "rays.near_depth"),
+        ({"near_depth": float("nan")}, "rays.near_depth"),
         ({"tolerance": 0.0}, "rays.tolerance"),
         ({"max_distance": 0.0}, "rays.max_distance"),
     ],
