@@ -8,7 +8,7 @@ import torch
 
 from core.config import Resolved
 from core.errors import BudgetError, InputError
-from core.hardware import budgets
+from core.hardware import NOTHING_HELD, Held, budgets
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.positions import sink_follows
@@ -21,7 +21,11 @@ MOST_TRIED = 8
 
 
 def place(
-    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype
+    resolved: Resolved,
+    session: Session,
+    device: torch.device,
+    dtype: torch.dtype,
+    held: Held = NOTHING_HELD,
 ) -> tuple[MemorySettings, MemoryPlan, Placement]:
     """Plan the rollout's memory, and where it lies.
 
@@ -29,15 +33,15 @@ def place(
         BudgetError: It does not fit; the hint says which smaller memory does.
     """
     try:
-        return _place(resolved, session, device, dtype)
+        return _place(resolved, session, device, dtype, held)
     except BudgetError as error:
-        fitting = _smaller_that_fits(resolved, session, device, dtype)
+        fitting = _smaller_that_fits(resolved, session, device, dtype, held)
         hint = f"{fitting} fits; {error.hint}" if fitting else error.hint
         raise BudgetError(error.problem, where=error.where, hint=hint) from None
 
 
 def _place(
-    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype
+    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype, held: Held
 ) -> tuple[MemorySettings, MemoryPlan, Placement]:
     memory = memory_settings(resolved, session)
     plan = plan_memory(
@@ -52,7 +56,7 @@ def _place(
     follows = sink_follows(memory.positions, plan.layout, trained_frames=session.trained_frames)
     placement = choose_placement(
         session.options(plan, dtype, sink_follows=follows),
-        budgets(resolved.config, device),
+        budgets(resolved.config, device, held),
         plan,
         ways_out=session.ways_out,
     )
@@ -60,7 +64,7 @@ def _place(
 
 
 def _smaller_that_fits(
-    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype
+    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype, held: Held
 ) -> str | None:
     """The largest retrieval that fits, or memory without retrieval, as a flag."""
     config = resolved.config
@@ -71,6 +75,6 @@ def _smaller_that_fits(
         update = {"memory": "worldkv" if chunks else "sink", "retrieve": chunks and float(chunks)}
         changed = config.model_copy(update={"retrieve_tokens": None, "keep_all": False, **update})
         with suppress(BudgetError, InputError):
-            _place(Resolved(changed, resolved.sources), session, device, dtype)
+            _place(Resolved(changed, resolved.sources), session, device, dtype, held)
             return f"--retrieve {chunks}" if chunks else "--memory sink"
     return None

@@ -21,6 +21,8 @@ from core.config import GenerateConfig, Resolved
 from core.errors import InputError, OutputError, WorldKVError
 from core.fitting import place
 from core.hardware import (
+    NOTHING_HELD,
+    Held,
     check_free,
     device_info,
     limit_device,
@@ -34,6 +36,7 @@ from core.memory.positions import PositionMode
 from core.memory.world_memory import WorldMemory
 from core.models.registry import model_entry
 from core.models.session import LoadedModel, OnLoad, Session
+from core.models.weight_cache import WeightCache
 from core.noise import seeded_noise
 from core.outputs import RUN_FILES, RunFolder
 from core.placement import Placement
@@ -87,13 +90,17 @@ class Job:
         return len(self.plan.steps)
 
     def run(
-        self, on_chunk: OnChunk = lambda _: None, on_load: OnLoad = lambda *_: None
+        self,
+        on_chunk: OnChunk = lambda _: None,
+        on_load: OnLoad = lambda *_: None,
+        weights: WeightCache | None = None,
     ) -> tuple[RunSummary, Path]:
         """Generate the video.
 
         Args:
             on_chunk: Told of every finished chunk.
             on_load: Told while weights load.
+            weights: Keeps what was loaded for the next rollout of this process; None for nobody.
 
         Returns:
             What run.json holds except the chunk records, and the run folder. Status "interrupted" if somebody
@@ -105,11 +112,15 @@ class Job:
         name = self.session.trajectory.name
         with RunFolder.create(self.config.out, name, overwrite=self.config.overwrite) as folder:
             write_check(folder.video)
-            return _Run(self, folder, on_chunk, on_load).execute(), folder.path
+            return _Run(self, folder, on_chunk, on_load, weights).execute(), folder.path
 
 
-def prepare(resolved: Resolved) -> Job:
+def prepare(resolved: Resolved, held: Held = NOTHING_HELD) -> Job:
     """Check settings, input and model files, and plan the rollout; no weights are loaded, nothing is written.
+
+    Args:
+        resolved: Settings.
+        held: What this process keeps of an earlier rollout, which counts as free.
 
     Raises:
         InputError: Settings or input files are wrong.
@@ -124,8 +135,8 @@ def prepare(resolved: Resolved) -> Job:
     session = entry.open()(config, script)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    memory, plan, placement = place(resolved, session, device, dtype)
-    check_free(placement, device)
+    memory, plan, placement = place(resolved, session, device, dtype, held)
+    check_free(placement, device, held)
     session.check_files()
     ffmpeg_version(ffmpeg_exe())
     inputs = {name: _checked_input(name, path, config.out) for name, path in session.inputs.items()}
@@ -147,8 +158,16 @@ def _checked_input(name: str, path: Path, out: Path | None) -> InputFile:
 class _Run:
     """One execution of a job in its folder."""
 
-    def __init__(self, job: Job, folder: RunFolder, on_chunk: OnChunk, on_load: OnLoad) -> None:
+    def __init__(
+        self,
+        job: Job,
+        folder: RunFolder,
+        on_chunk: OnChunk,
+        on_load: OnLoad,
+        weights: WeightCache | None,
+    ) -> None:
         self.job, self.folder, self.on_chunk, self.on_load = job, folder, on_chunk, on_load
+        self.weights = weights
         self.scale = job.config.scale or job.session.default_scale
         self.watch = RevisitWatch(job.session.trajectory.c2w)
         self.summary = _summary(job)
@@ -173,7 +192,11 @@ class _Run:
         job = self.job
         try:
             limit_device(job.config, job.device)
-            model = job.session.load(job.device, job.dtype, job.placement.turns, self._on_load(stop))
+            if self.weights is not None:
+                self.weights.make_room(job.placement.parts)
+            model = job.session.load(
+                job.device, job.dtype, job.placement.turns, self._on_load(stop), self.weights
+            )
             memory = WorldMemory(
                 job.plan,
                 positions=job.positions,

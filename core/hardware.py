@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,22 @@ _STATM, _MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
 
 CUDA_RESERVE_BYTES = 1 << 30
 """Of a GPU's memory: the driver's context, workspaces of convolutions and products, gaps between tensors."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes that this process keeps from an earlier rollout, and that the next one uses or gets free.
+
+    Attributes:
+        device: On the device.
+        host: In host memory.
+    """
+
+    device: int = 0
+    host: int = 0
+
+
+NOTHING_HELD = Held()
 
 
 def pick_device(name: str) -> torch.device:
@@ -52,28 +68,40 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
-def budgets(config: GenerateConfig, device: torch.device) -> Budgets:
-    """What the run may take: what the user says; else what is free on a GPU and its host, else anything."""
+def budgets(config: GenerateConfig, device: torch.device, held: Held = NOTHING_HELD) -> Budgets:
+    """What the run may take: what the user says; else what is free on a GPU and its host, else anything.
+
+    Args:
+        config: What the user says.
+        device: Where it runs.
+        held: What counts as free although this process keeps it.
+    """
     if device.type != "cuda":
         return Budgets(_size(config.vram_budget), _size(config.ram_budget))
     found = Budgets(_size(config.vram_budget), _size(config.ram_budget), reserve=CUDA_RESERVE_BYTES)
     if found.device is None:
         free, _ = torch.cuda.mem_get_info(device)
-        found = replace(found, device=free, device_source=f"what is free on {device}")
+        found = replace(found, device=free + held.device, device_source=f"what is free on {device}")
     if found.host is None:
-        found = replace(found, host=_available_bytes(), host_source="what is free in host memory")
+        free_host = _available_bytes()
+        host = None if free_host is None else free_host + held.host
+        found = replace(found, host=host, host_source="what is free in host memory")
     return found
 
 
 def limit_device(config: GenerateConfig, device: torch.device) -> None:
-    """Let a GPU's allocator refuse what exceeds the user's budget."""
-    if device.type == "cuda" and config.vram_budget is not None:
+    """Let a GPU's allocator refuse what exceeds the user's budget, and not that of an earlier run."""
+    if device.type != "cuda":
+        return
+    share = 1.0
+    if config.vram_budget is not None:
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, int(config.vram_budget) / total), device)
+        share = min(1.0, int(config.vram_budget) / total)
+    torch.cuda.set_per_process_memory_fraction(share, device)
 
 
-def check_free(placement: Placement, device: torch.device) -> None:
-    """Look whether as much of a GPU is free as the run is going to take.
+def check_free(placement: Placement, device: torch.device, held: Held = NOTHING_HELD) -> None:
+    """Look whether as much of a GPU is free, or kept by this process, as the run is going to take.
 
     Raises:
         BudgetError: Others hold too much of it.
@@ -81,6 +109,7 @@ def check_free(placement: Placement, device: torch.device) -> None:
     if device.type != "cuda":
         return
     free, total = torch.cuda.mem_get_info(device)
+    free += held.device
     if placement.device_bytes > free:
         raise BudgetError(
             f"the run takes {gib(placement.device_bytes)}, but of the {gib(total)} of {device} only "

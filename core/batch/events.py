@@ -53,7 +53,13 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job has ended; `end` is None if it was not begun, because somebody else has it."""
+    """A job has ended.
+
+    Attributes:
+        job: Its name.
+        end: How; None if it was not begun, because somebody else has it.
+        num_loads: How often its worker has loaded weights, in all.
+    """
 
     job: str
     end: End | None

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from core.config import GenerateConfig, Resolved
 from core.generate import Job, prepare
+from core.hardware import NOTHING_HELD, Held, pick_device, release_device
 
 
 def plan_key(config: GenerateConfig) -> str:
@@ -20,11 +21,12 @@ class Planner:
         self._key = ""
         self._job: Job | None = None
 
-    def prepare(self, resolved: Resolved) -> Job:
+    def prepare(self, resolved: Resolved, held: Held = NOTHING_HELD) -> Job:
         """A rollout that is checked and planned; see `core.generate.prepare`."""
         key = plan_key(resolved.config)
         if self._job is None or key != self._key:
             self._job = None  # before the next one is made: it may hold a decoded clip
-            self._job, self._key = prepare(resolved), key
+            release_device(pick_device(resolved.config.device))  # what the last one has left is free
+            self._job, self._key = prepare(resolved, held), key
             return self._job
         return replace(self._job, resolved=resolved)

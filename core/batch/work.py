@@ -19,6 +19,7 @@ from core.batch.process import ProcessId
 from core.batch.resume import make_room, where_it_goes_on
 from core.batch.state import Observer
 from core.errors import OutputError, WorldKVError
+from core.models.weight_cache import WeightCache
 from core.schemas.run import ChunkRecord
 from trajectories.errors import TrajectoryError
 
@@ -44,6 +45,7 @@ class Bench:
     Attributes:
         device: Where jobs run that leave it open; None: as `auto` finds it.
         planner: Plans that are shared.
+        weights: Weights that stay loaded.
         name: What the process is called.
         heartbeat_s: Seconds between two signs of life.
         on_lost: What to do if somebody took over the job.
@@ -51,6 +53,7 @@ class Bench:
 
     device: str | None = None
     planner: Planner = field(default_factory=Planner)
+    weights: WeightCache = field(default_factory=WeightCache)
     name: str = ""
     heartbeat_s: float = HEARTBEAT_S
     on_lost: Callable[[], None] = leave_at_once
@@ -126,12 +129,12 @@ class _Run:
                 raise OutputError(problem, where=str(job.folder)) from error
             if aside is not None:
                 logger.warning("the run log of %s was damaged: the folder is now %s", job.name, aside)
-        prepared = self._bench.planner.prepare(job.in_folder(self._bench.device))
+        prepared = self._bench.planner.prepare(job.in_folder(self._bench.device), self._bench.weights.held)
         for note in prepared.notes:
             logger.warning("%s", note)
         worker = self._bench.name or str(ProcessId.mine())
         self._tell(Started(job.name, worker, self._attempt.number, first_chunk, prepared.num_chunks))
-        summary, _ = prepared.run(self._on_chunk, self._on_load)
+        summary, _ = prepared.run(self._on_chunk, self._on_load, self._bench.weights)
         if summary.status == "done":
             return End.now("done")
         return self._interrupted()

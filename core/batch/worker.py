@@ -95,7 +95,7 @@ def work(pipe: Connection, setup: WorkerSetup) -> None:
             except OutputError as error:
                 line.tell(Ended(job.name, End.now("unwritable", error)))
                 return  # with its claim, which the others will see to be dead
-        line.tell(Ended(job.name, end))
+        line.tell(Ended(job.name, end, bench.weights.num_loads))
         if end is not None and _is_spoilt(end):
             return
 

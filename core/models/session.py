@@ -15,6 +15,7 @@ from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode
 from core.memory.viewpoints import Viewpoints
 from core.models.base import Controls, Decoder
+from core.models.weight_cache import WeightCache
 from core.placement import Parts, Turns
 from core.rollout import GivenLatents
 from core.sampler import NoiseLevels
@@ -115,9 +116,14 @@ class Session(Protocol):
         ...
 
     def load(
-        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        turns: Turns,
+        on_load: OnLoad | None = None,
+        weights: WeightCache | None = None,
     ) -> LoadedModel:
-        """Load the weights and bind them to the input."""
+        """Load the weights, or take those that `weights` keeps, and bind them to the input."""
         ...
 
 

@@ -30,8 +30,9 @@ from core.models.wan.pictures import given_pictures
 from core.models.wan.size import parse_size
 from core.models.wan.text import default_cache_dir, encode_prompt
 from core.models.wan.vae import WanVae, load_vae
-from core.models.wan.weights import held_bytes
+from core.models.wan.weights import held_bytes, kept_network
 from core.models.wan.weights_quantised import check_quantised
+from core.models.weight_cache import WeightCache
 from core.placement import Parts, Turns
 from core.rollout import GivenLatents
 from core.sampler import NoiseLevels
@@ -134,7 +135,12 @@ class LingBotSession:
         return needs.options(plan, dtype, weights=self._config.weights, bank=self._config.bank)
 
     def load(
-        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        turns: Turns,
+        on_load: OnLoad | None = None,
+        weights: WeightCache | None = None,
     ) -> LoadedModel:
         """Encode the prompt and the picture, then load the network; what encodes is freed first."""
         told = on_load or (lambda *_: None)
@@ -164,12 +170,17 @@ class LingBotSession:
             del vae  # before the next one comes, unless it encodes the prefix
             vae = load_vae(vae_path, device=device, dtype=decode_dtype)
         release_device(device)
-        network = load_transformer(
-            self._parts.transformer,
-            placement=turns.weights,
-            device=device,
-            dtype=dtype,
-            on_progress=partial(told, "transformer"),
+        network = kept_network(
+            weights,
+            ("lingbot", str(self._parts.files.transformer), turns.weights, dtype),
+            device,
+            lambda: load_transformer(
+                self._parts.transformer,
+                placement=turns.weights,
+                device=device,
+                dtype=dtype,
+                on_progress=partial(told, "transformer"),
+            ),
         )
         return LoadedModel(
             controls=LingBotControls(network, self._path, picture, context, camera_ready=turns.camera_ready),

@@ -37,7 +37,8 @@ from core.models.wan.given_clip import GivenClip
 from core.models.wan.pictures import given_pictures
 from core.models.wan.size import STEP_PX, parse_size
 from core.models.wan.vae import WanVae, load_vae
-from core.models.wan.weights import held_bytes
+from core.models.wan.weights import held_bytes, kept_network
+from core.models.weight_cache import WeightCache
 from core.placement import Parts, Turns
 from core.sampler import NoiseLevels
 from core.script import Script
@@ -141,7 +142,12 @@ class MatrixGameSession:
         return needs.options(plan, dtype, bank=self._config.bank)
 
     def load(
-        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        turns: Turns,
+        on_load: OnLoad | None = None,
+        weights: WeightCache | None = None,
     ) -> LoadedModel:
         """Encode the picture, then load the network; what only encodes is freed first."""
         told = on_load or (lambda *_: None)
@@ -161,8 +167,13 @@ class MatrixGameSession:
             del vae  # before the next one comes, unless it encodes the prefix
             vae = load_vae(self._parts.vae_path, device=device, dtype=self._decode_dtype)
         release_device(device)
-        network = load_transformer(
-            self._parts.transformer, device=device, dtype=dtype, on_progress=partial(told, "transformer")
+        network = kept_network(
+            weights,
+            ("matrix-game", str(self._parts.files.transformer), dtype),
+            device,
+            lambda: load_transformer(
+                self._parts.transformer, device=device, dtype=dtype, on_progress=partial(told, "transformer")
+            ),
         )
         controls = MatrixGameControls(
             network,

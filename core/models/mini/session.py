@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.config import GenerateConfig
 from core.errors import InputError
+from core.hardware import Held
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.viewpoints import Viewpoints
@@ -23,6 +24,7 @@ from core.models.mini.model import WEIGHTS, MiniModel, mini_footprint, mini_view
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
+from core.models.weight_cache import WeightCache
 from core.placement import Parts, Turns, bank_tiers, with_memory
 from core.script import Script
 from core.video.reader import read_image, read_video
@@ -91,11 +93,21 @@ class MiniSession:
             yield Turns(bank=bank), with_memory(parts, plan, bank, sink_follows=sink_follows)
 
     def load(
-        self, device: torch.device, dtype: torch.dtype, turns: Turns, on_load: OnLoad | None = None
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        turns: Turns,
+        on_load: OnLoad | None = None,
+        weights: WeightCache | None = None,
     ) -> LoadedModel:
         """Load the packaged weights; the true or given first picture starts the rollout."""
         del turns, on_load  # nothing to turn, and loaded at once
-        model = MiniModel.load(path=WEIGHTS, device=device, dtype=dtype)
+        model = (weights or WeightCache()).get(
+            ("mini", WEIGHTS, dtype),
+            device,
+            lambda: MiniModel.load(path=WEIGHTS, device=device, dtype=dtype),
+            lambda loaded: Held(device=loaded.footprint.parameter_bytes),
+        )
 
         def given(chunk: int) -> Tensor | None:
             if chunk >= self._given_chunks:

@@ -6,12 +6,13 @@ With a checkpoint: `load_into(builder.network, weights, ..., place=builder.place
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 import torch
 from torch import Tensor
 
 from core.errors import ModelFilesError
+from core.hardware import Held
 from core.models.tensors import check_shapes
 from core.models.wan.block import WanBlock
 from core.models.wan.block_bytes import is_quantisable
@@ -21,6 +22,7 @@ from core.models.wan.weights_layout import block_layout, set_parameter
 from core.models.wan.weights_placement import WeightBytes, WeightPlacement
 from core.models.wan.weights_quantised import plain_parts, quantise
 from core.models.wan.weights_stream import HostBlock, StreamedBlocks
+from core.models.weight_cache import WeightCache
 
 _BLOCKS = "blocks"
 _LOG = logging.getLogger(__name__)
@@ -162,6 +164,25 @@ def held_bytes(network: WanNetwork) -> WeightBytes:
     return WeightBytes(
         device=device + resident + blocks.device_bytes, host=blocks.host_bytes, scratch=0, streamed=0
     )
+
+
+def kept_network(
+    weights: WeightCache | None, key: Hashable, device: torch.device, load: Callable[[], WanNetwork]
+) -> WanNetwork:
+    """A network that this process has kept, or loaded now.
+
+    Args:
+        weights: Keeps it for the next rollout; None for nobody.
+        key: Files, placement and precision.
+        device: Where it lies.
+        load: Loads it.
+    """
+
+    def held(network: WanNetwork) -> Held:
+        taken = held_bytes(network)
+        return Held(taken.device, taken.host)
+
+    return load() if weights is None else weights.get(key, device, load, held)
 
 
 def _bytes_of(tensor: Tensor) -> int:
