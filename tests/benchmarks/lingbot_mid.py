@@ -8,115 +8,69 @@ Width 512 in 4 heads, 4 layers, 180 tokens a latent frame, in float32. On two co
 from __future__ import annotations
 
 import os
-import time
+import statistics
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-from core.memory.layout import MemoryMode, WindowLayout
-from core.memory.plan import MemoryPlan
-from core.memory.planner import plan_memory
-from core.memory.presets import OURS
-from core.memory.strategies import strategy
-from core.models.lingbot.controls import LingBotControls
-from core.models.lingbot.session import SHIFT
-from core.models.wan.first_picture import FirstPicture
-from core.models.wan.vae_config import WAN_VAE
-from core.models.wan.weights_placement import WeightPlacement
-from core.sampler import NoiseLevels
-from tests.benchmarks.lingbot_parts import LINGBOT, Case, random_network
-from tests.benchmarks.lingbot_timing import Deadline, Measured, Stage, timings_of
+from core.profiling.engine import load_timed, open_session, plan_cell
+from core.profiling.operations import measure_overhead
+from core.profiling.rounds import Rounds, TimedChunk, timed_rounds
+from core.profiling.settings import ProfileSettings
+from core.profiling.sizes import LINGBOT, Sizes, scaled_vae
+from tests.benchmarks.runs import Deadline
 
-NETWORK = replace(LINGBOT, dim=512, ffn_dim=1408, num_heads=4, num_layers=4, text_dim=64, text_tokens=64)
-SIZE = (288, 160)
-WINDOW_FRAMES = 18
-PRESET = replace(OURS, keep_ratio=0.25)
-CPU = "cpu"  # of the process, all threads: what is left to compare on a machine that others use, too
-HEAVY = ("mm", "attention")
-TOP = 10
-
-
-class Empty:
-    """Latents of a picture that is nothing at all."""
-
-    steady_after = None
-
-    def frames(self, start: int, stop: int) -> torch.Tensor:
-        return torch.zeros(1, 16, stop - start, SIZE[1] // 8, SIZE[0] // 8)
+SIZES = Sizes(
+    replace(LINGBOT, dim=512, ffn_dim=1408, num_heads=4, num_layers=4, text_dim=64, text_tokens=64),
+    scaled_vae(0.05),  # decoding is not what is compared
+    (320, 144),
+)
+MODES = {
+    "full": {"memory": "full"},
+    "sliding": {"memory": "sliding", "recent": 15},
+    "worldkv": {
+        "memory": "worldkv",
+        "strategy": "pose",
+        "sink": 3,
+        "recent": 3,
+        "retrieve": 6.0,
+        "prune": "key",
+        "keep_ratio": 0.25,
+        "pooled": True,
+    },
+}
 
 
-def plans(case: Case) -> dict[str, MemoryPlan]:
-    views = case.path.viewpoints
-    common = {"num_frames": views.num_frames, "tokens_per_frame": views.tokens_per_frame}
-    recalled = PRESET.layout(views.num_frames, views.tokens_per_frame)
-    chunks = PRESET.retrieve_chunks(views.tokens_per_frame)
-    sliding = WindowLayout(mode=MemoryMode.SLIDING, recent_frames=WINDOW_FRAMES - 3, **common)
-    full = WindowLayout(mode=MemoryMode.FULL, **common)
-    fixed = {"footprint": case.footprint}
-    return {
-        "full": plan_memory(views, layout=full, **fixed),
-        "sliding": plan_memory(views, layout=sliding, **fixed),
-        "worldkv": plan_memory(
-            views,
-            layout=recalled,
-            strategy=strategy("pose")(num_chunks=chunks),
-            pruning=PRESET.pruning,
-            **fixed,
-        ),
-    }
-
-
-def run(device: torch.device, deadline: Deadline, num_chunks: int, *, profiled: bool) -> dict[str, Any]:
+def run(device: torch.device, deadline: Deadline, num_chunks: int) -> None:
     """Three chunks around each of three places, all modes in turn; the chunks between are jumped over."""
-    case = Case(NETWORK, WAN_VAE, SIZE, num_chunks, torch.float32, None)
-    network = random_network(NETWORK, WeightPlacement(), device, torch.float32)
-    picture = FirstPicture(Empty(), case.path.viewpoints.num_frames)
-    context = torch.randn(1, 64, NETWORK.text_dim, device=device)
-    controls = LingBotControls(network, case.path, picture, context)
-    rows, cols = case.path.grid
-    stage = Stage(controls, device, torch.float32, (2 * rows, 2 * cols), NoiseLevels.from_table(SHIFT))
-    last = num_chunks - 2
-    probes = [[c - 1, c, c + 1] for c in (num_chunks // 4, num_chunks // 2, last)]
-    by_mode = plans(case)
-    measured = {mode: Measured() for mode in by_mode}
-    memories = {mode: stage.memory(plan) for mode, plan in by_mode.items()}
-    wanted = [chunk for probe in probes for chunk in probe]
-    running = {mode: stage.chunks(plan, memories[mode], wanted) for mode, plan in by_mode.items()}
-    print(
-        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, chunks {wanted} of {num_chunks}"
-    )
-    for chunk in wanted:
-        if deadline.passed():
-            break
-        for mode, results in running.items():
-            began = time.process_time()
-            measured[mode].chunks[chunk] = timings_of(next(results)) | {
-                CPU: (time.process_time() - began) * 1e3
-            }
-        deadline.note(f"chunk {chunk}, load {os.getloadavg()[0]:.1f}")
-    for mode, times in measured.items():
-        told = [(probe[1], times.chunk_ms(probe), times.median_ms(CPU, probe)) for probe in probes]
-        words = (
-            f" chunk {c}: {ms / 1e3:.2f} s ({cpu / 1e3:.2f} of CPU)" for c, ms, cpu in told if ms and cpu
+    settings = ProfileSettings(model="lingbot", random_weights=True, lengths=(num_chunks,))
+    session = open_session(settings, {}, {}, SIZES)
+    cells = [
+        plan_cell(session, {**flags, "vram_budget": None}, {}, device=device, dtype=torch.float32)
+        for flags in MODES.values()
+    ]
+    stage = load_timed(cells[0], device, torch.float32, lambda *_: None)
+    probes = [[c - 1, c, c + 1] for c in (num_chunks // 4, num_chunks // 2, num_chunks - 2)]
+    rounds = Rounds(wanted=tuple(chunk for probe in probes for chunk in probe), repeats=1)
+    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, chunks of {num_chunks}")
+    timed: list[TimedChunk] = []
+    for each in timed_rounds(stage, list(enumerate(cells)), rounds, stop=deadline.passed):
+        timed.append(each)
+        deadline.note(f"chunk {each.chunk}, {cells[each.cell].mode}")
+    for number, cell in enumerate(cells):
+        told = ", ".join(
+            words(probe[1], [t for t in timed if t.cell == number and t.chunk in probe]) for probe in probes
         )
-        print(f"{mode:8}" + ", ".join(words))
-    if profiled:
-        print_profile(stage, by_mode["worldkv"], num_chunks // 2)
-    return dict(measured)
+        print(f"{cell.mode:8}{told}")
+    for cell in cells:
+        found = measure_overhead(stage, cell, num_chunks // 2)
+        largest = ", ".join(f"{each.name} {each.share:.0%}" for each in found.largest)
+        print(f"{cell.mode:8} {found.outside_share:.0%} outside products and attention: {largest}")
 
 
-def print_profile(stage: Stage, plan: MemoryPlan, chunk: int) -> None:
-    """What one chunk spends its time on, products and attention included."""
-    results = stage.chunks(plan, stage.memory(plan), [chunk, chunk])
-    next(results)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        next(results)
-    events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
-    print(f"\none chunk of worldkv, {total / 1e6:.2f} s of CPU time, by operation")
-    for event in events[:TOP]:
-        note = "" if any(word in event.key for word in HEAVY) else "  neither product nor attention"
-        share = event.self_cpu_time_total / total
-        print(f"{event.key:50} {share:6.1%} in {event.count} calls{note}")
+def words(chunk: int, some: list[TimedChunk]) -> str:
+    if not some:
+        return f" chunk {chunk}: not reached"
+    wall = statistics.median(sum(t.ms.values()) - t.ms["decode"] for t in some) / 1e3
+    cpu = statistics.median(t.cpu_ms for t in some) / 1e3
+    return f" chunk {chunk}: {wall:.2f} s ({cpu:.2f} of CPU)"
