@@ -58,7 +58,7 @@ class Ended:
     Attributes:
         job: Its name.
         end: How; None if it was not begun, because somebody else has it.
-        num_loads: How often its worker has loaded weights, in all.
+        num_loads: How often weights were loaded for it; 0 if its worker still had them.
     """
 
     job: str

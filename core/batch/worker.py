@@ -89,13 +89,14 @@ def work(pipe: Connection, setup: WorkerSetup) -> None:
     torch.set_num_threads(setup.threads)
     line, bench = Line(pipe), Bench(setup.device, name=setup.name)
     while (job := line.next_job()) is not None:
+        loaded_before = bench.weights.num_loads
         with job_log(setup.batch.log_of(job.name), setup.name):
             try:
                 end = run_job(setup.batch, job, bench, tell=line.tell, stop=line.stop)
             except OutputError as error:
                 line.tell(Ended(job.name, End.now("unwritable", error)))
                 return  # with its claim, which the others will see to be dead
-        line.tell(Ended(job.name, end, bench.weights.num_loads))
+        line.tell(Ended(job.name, end, bench.weights.num_loads - loaded_before))
         if end is not None and _is_spoilt(end):
             return
 

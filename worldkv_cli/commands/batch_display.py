@@ -54,6 +54,7 @@ class BatchDisplay:
         self.states: dict[str, str] = {}
         self.running: dict[str, Running] = {}
         self.seconds: dict[str, float] = {}
+        self.num_loads = 0
 
     @property
     def settled(self) -> int:
@@ -75,6 +76,7 @@ class BatchDisplay:
             self.running[event.job] = Running(event.worker, event.num_chunks, time.monotonic())
         elif isinstance(event, Ended | WorkerLost):
             ended = self.running.pop(event.job, None)
+            self.num_loads += event.num_loads if isinstance(event, Ended) else 0
             if ended is not None:
                 self.seconds[event.job] = time.monotonic() - ended.since
             if isinstance(event, WorkerLost):

@@ -138,7 +138,7 @@ class _Runner:
         statuses = drive.statuses
         self.index.write((status.job.name, status.state) for status in statuses)
         if self.as_json:
-            print_json(as_json_object(self.batch, statuses))
+            print_json({**as_json_object(self.batch, statuses), "num_loads": display.num_loads})
         else:
             typer.echo(f"{self.batch.out}\n  {counted(statuses)}")
         print_failures(self.batch, statuses)

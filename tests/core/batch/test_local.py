@@ -44,6 +44,19 @@ def test_is_an_executor() -> None:
 
 
 class TestBatches:
+    def test_weights_are_loaded_once_a_worker(self, tmp_path: Path) -> None:
+        batch = shorts(tmp_path, 6)
+        ended: list[Ended] = []
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Ended):
+                ended.append(event)
+
+        with LocalExecutor([None, None], threads=1) as executor:
+            drive(batch, executor, on_event=hear).run()
+        assert sum(event.num_loads for event in ended) == 2
+        assert outcomes(batch) == {"done": 6}
+
     def test_good_and_bad_jobs(self, tmp_path: Path) -> None:
         """One worker for all; what fails does not stop the rest."""
         text = """\
