@@ -32,6 +32,13 @@ def _chunks_or_file(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _words(value: Any) -> Any:  # noqa: ANN401 - whatever the user wrote
+    """`int8,int4` as a list."""
+    return (
+        tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+    )
+
+
 class GenerateConfig(BaseModel):
     """The settings of `worldkv generate`. None means: as the model or the strategy recommends."""
 
@@ -112,8 +119,11 @@ class GenerateConfig(BaseModel):
     )
     keep_ratio: float = Field(default=1.0, gt=0, le=1, description="Share of the non-anchor tokens kept.")
     pooled: bool = Field(default=False, description="One keep budget a chunk instead of one a frame.")
-    bank: Literal["device", "host"] | None = Field(
-        default=None, description="Where stored tokens are kept; None: on the device if the budget allows."
+    bank: Literal["device", "host", "disk"] | None = Field(
+        default=None, description="Where all stored tokens are kept; None: wherever the budgets leave room."
+    )
+    bank_precision: Literal["native", "int8", "int4"] | None = Field(
+        default=None, description="How they are kept; None: native, or what is allowed where room is short."
     )
     keep_all: bool = Field(default=False, description="Store every chunk, also what no later chunk needs.")
 
@@ -123,6 +133,13 @@ class GenerateConfig(BaseModel):
     )
     ram_budget: ByteSize | None = Field(
         default=None, gt=0, description="Memory of the host that the run may take, such as 64GiB."
+    )
+    disk_budget: ByteSize | None = Field(
+        default=None, gt=0, description="Disk space that the bank may take where memory is short."
+    )
+    allow: Annotated[tuple[Literal["int8", "int4"], ...], BeforeValidator(_words)] = Field(
+        default=(),
+        description="What may cost fidelity where room is short: the bank in int8, then in int4.",
     )
     weights: Literal["auto", "resident", "streamed", "int8", "fp8"] = Field(
         default="auto",

@@ -6,15 +6,16 @@ from contextlib import suppress
 
 import torch
 
-from core.config import Resolved
+from core.config import GenerateConfig, Resolved
 from core.errors import BudgetError, InputError
 from core.hardware import NOTHING_HELD, Held, budgets
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.positions import sink_follows
+from core.memory.row_bytes import Precision
 from core.memory_settings import MemorySettings, memory_settings
 from core.models.session import Session
-from core.placement import Placement, choose_placement
+from core.placement import BankRequest, Placement, choose_placement
 
 MOST_TRIED = 8
 """Chunks' worth of retrieved tokens from which smaller ones are tried: each is a plan of its own."""
@@ -54,13 +55,20 @@ def _place(
         reinsert_all=memory.positions.moves,
     )
     follows = sink_follows(memory.positions, plan.layout, trained_frames=session.trained_frames)
+    config = resolved.config
     placement = choose_placement(
-        session.options(plan, dtype, sink_follows=follows),
-        budgets(resolved.config, device, held),
+        session.options(plan, dtype),
+        budgets(config, device, held),
         plan,
+        bank=BankRequest(config.bank, config.bank_precision, allowed_precisions(config), follows),
         ways_out=session.ways_out,
     )
-    return memory, plan, placement
+    return memory, placement.plan, placement
+
+
+def allowed_precisions(config: GenerateConfig) -> tuple[Precision, ...]:
+    """What the bank may be kept in where there is no room for native keys and values."""
+    return tuple(each for each in ("int8", "int4") if each in config.allow)
 
 
 def _smaller_that_fits(

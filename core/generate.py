@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,7 +140,7 @@ def prepare(resolved: Resolved, held: Held = NOTHING_HELD) -> Job:
     session.check_files()
     ffmpeg_version(ffmpeg_exe())
     inputs = {name: _checked_input(name, path, config.out) for name, path in session.inputs.items()}
-    notes = script.notes + session.notes + memory.notes + placement.turns.words
+    notes = script.notes + session.notes + memory.notes + placement.words
     return Job(resolved, session, plan, memory.positions, placement, device, dtype, inputs, notes)
 
 
@@ -197,17 +197,12 @@ class _Run:
             model = job.session.load(
                 job.device, job.dtype, job.placement.turns, self._on_load(stop), self.weights
             )
-            memory = WorldMemory(
-                job.plan,
-                positions=job.positions,
-                trained_frames=job.session.trained_frames,
-                device=job.device,
-                dtype=job.dtype,
-                tier=job.placement.turns.bank,
-            )
             width, height = (side * self.scale for side in job.session.frame_size)
             fps = job.session.trajectory.fps
-            with Mp4Writer(self.folder.video, width, height, fps, overwrite=job.config.overwrite) as video:
+            with (
+                closing(self._memory()) as memory,
+                Mp4Writer(self.folder.video, width, height, fps, overwrite=job.config.overwrite) as video,
+            ):
                 for written in self._written_chunks(model, memory, video, log):
                     self.on_chunk(written)
                     if stop:
@@ -216,6 +211,18 @@ class _Run:
             stop.asked = True
         unfinished = log.totals.chunks < job.num_chunks
         return self._finished("interrupted" if stop and unfinished else "done", log)
+
+    def _memory(self) -> WorldMemory:
+        """Window and bank, empty."""
+        job = self.job
+        return WorldMemory(
+            job.plan,
+            positions=job.positions,
+            trained_frames=job.session.trained_frames,
+            device=job.device,
+            dtype=job.dtype,
+            folder=self.folder.path,
+        )
 
     def _on_load(self, stop: StopRequest) -> OnLoad:
         """Tell of the loading, which takes minutes for a large model, and let it be stopped."""
@@ -232,8 +239,7 @@ class _Run:
     ) -> Iterator[ChunkRecord]:
         """Chunks that are in the video and in the log."""
         job = self.job
-        engine_bytes = model.parameter_bytes + memory.nbytes
-        maker = RecordMaker(job.plan, engine_bytes, job.device, job.placement.turns.bank)
+        maker = RecordMaker(job.plan, model.parameter_bytes + memory.device_bytes, job.device)
         for frames, record in self._chunks(model, memory, maker):
             began = time.perf_counter()
             for frame in frames:

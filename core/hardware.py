@@ -76,9 +76,10 @@ def budgets(config: GenerateConfig, device: torch.device, held: Held = NOTHING_H
         device: Where it runs.
         held: What counts as free although this process keeps it.
     """
+    asked = Budgets(_size(config.vram_budget), _size(config.ram_budget), _size(config.disk_budget))
     if device.type != "cuda":
-        return Budgets(_size(config.vram_budget), _size(config.ram_budget))
-    found = Budgets(_size(config.vram_budget), _size(config.ram_budget), reserve=CUDA_RESERVE_BYTES)
+        return asked
+    found = replace(asked, reserve=CUDA_RESERVE_BYTES)
     if found.device is None:
         free, _ = torch.cuda.mem_get_info(device)
         found = replace(found, device=free + held.device, device_source=f"what is free on {device}")

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from core.errors import BudgetError
-from core.memory.bank import Tier
+from core.memory.bank_bytes import insertion_bytes, read_ahead_bytes, staging_bytes
 from core.memory.plan import MemoryPlan
+from core.memory.row_bytes import Precision
+from core.memory.tiers import TIERS, Room, Tier
 from core.models.wan.weights_placement import WeightPlacement
 
 GIB = 1 << 30
-ID_BYTES = 8
-"""Of where a stored token came from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,6 @@ class Turns:
     """What can be turned when memory is short.
 
     Attributes:
-        bank: Where stored tokens are kept.
         weights: How the network's weights are held.
         camera_ready: Whether what the camera does in every layer is computed once a chunk and kept, or anew
             in every pass.
@@ -33,7 +33,6 @@ class Turns:
         text_on_device: Whether the prompt is encoded on the device.
     """
 
-    bank: Tier = "device"
     weights: WeightPlacement = WeightPlacement()  # noqa: RUF009 - frozen
     camera_ready: bool = True
     decode_tile: tuple[int, int] | None = None
@@ -43,8 +42,6 @@ class Turns:
     def words(self) -> tuple[str, ...]:
         """What is turned, for people."""
         said = []
-        if self.bank == "host":
-            said.append("the bank lies in host memory")
         if self.decode_tile is not None:
             said.append(f"frames are decoded in tiles of {self.decode_tile[0]}x{self.decode_tile[1]} cells")
         if not self.camera_ready:
@@ -77,12 +74,12 @@ class Parts:
     @property
     def device_bytes(self) -> int:
         """Peak on the device."""
-        return max(self._running_bytes, *self.loading_device.values(), 0)
+        return max(self.running_bytes, *self.loading_device.values(), 0)
 
     @property
     def device_pieces(self) -> Mapping[str, int]:
         """What makes the peak on the device: of the rollout, or of what comes before it."""
-        if max(self.loading_device.values(), default=0) > self._running_bytes:
+        if max(self.loading_device.values(), default=0) > self.running_bytes:
             return self.loading_device
         return {**self.device, **self.transient}
 
@@ -94,7 +91,8 @@ class Parts:
         return self.host
 
     @property
-    def _running_bytes(self) -> int:
+    def running_bytes(self) -> int:
+        """Peak on the device while the rollout runs."""
         return sum(self.device.values()) + max(self.transient.values(), default=0)
 
     @property
@@ -110,6 +108,7 @@ class Budgets:
     Attributes:
         device: On the device.
         host: In host memory.
+        disk: On disk; there, None means that nothing may lie there unless it is asked for (`--bank disk`).
         reserve: Of the device's budget, what is kept free for the driver, workspaces of kernels and gaps
             between tensors.
         device_source: What set the device's budget, for errors.
@@ -118,16 +117,40 @@ class Budgets:
 
     device: int | None = None
     host: int | None = None
+    disk: int | None = None
     reserve: int = 0
     device_source: str = "--vram-budget"
     host_source: str = "--ram-budget"
 
 
+@dataclass(frozen=True)
+class BankRequest:
+    """What the user says of the bank.
+
+    Attributes:
+        tier: Where all of it shall lie; None for wherever there is room.
+        precision: How keys and values are kept; None for native, or what may be taken if room is short.
+        allowed: Precisions that may be taken where native finds no room, the first one first.
+        sink_follows: Whether the sink's keys are kept before RoPE, too.
+    """
+
+    tier: Tier | None = None
+    precision: Precision | None = None
+    allowed: tuple[Precision, ...] = ()
+    sink_follows: bool = False
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What may be tried, the most faithful first."""
+        return (self.precision,) if self.precision is not None else ("native", *self.allowed)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """A choice of turns and what it is predicted to take."""
+    """A choice of turns, a plan whose bank is split over tiers, and what they are predicted to take."""
 
     turns: Turns
+    plan: MemoryPlan
     parts: Parts
     budgets: Budgets
 
@@ -135,6 +158,11 @@ class Placement:
     def device_bytes(self) -> int:
         """Peak on the device, with what is kept free."""
         return self.parts.device_bytes + self.budgets.reserve
+
+    @property
+    def disk_bytes(self) -> int:
+        """On disk."""
+        return self.plan.tier_bytes["disk"]
 
     @property
     def over_device(self) -> bool:
@@ -146,10 +174,33 @@ class Placement:
         """Whether the host's budget does not suffice."""
         return self.budgets.host is not None and self.parts.host_bytes > self.budgets.host
 
+    @property
+    def over_disk(self) -> bool:
+        """Whether the disk's budget does not suffice."""
+        return self.budgets.disk is not None and self.disk_bytes > self.budgets.disk
+
+    @property
+    def fits(self) -> bool:
+        """Whether all budgets suffice."""
+        return not (self.over_device or self.over_host or self.over_disk)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What was turned, for people."""
+        tiers, said = self.plan.tier_bytes, tuple[str, ...]()
+        used = [tier for tier in TIERS if tiers[tier]]
+        if len(used) > 1:
+            apart = ", ".join(f"{gib(tiers[tier])} {_WHERE[tier]}" for tier in used)
+            said += (f"the bank is split: {apart}",)
+        elif used and used != ["device"]:
+            said += (f"the bank lies {_WHERE[used[0]]}",)
+        if self.plan.precision != "native" and self.plan.bank_bytes:
+            said += (f"the bank keeps keys and values in {self.plan.precision}",)
+        return said + self.turns.words
+
     def summary(self) -> dict[str, object]:
         """For the log."""
         return {
-            "bank": self.turns.bank,
             "quantisation": self.turns.weights.quantisation,
             "resident_blocks": self.turns.weights.resident_blocks,
             "camera_ready": self.turns.camera_ready,
@@ -157,8 +208,10 @@ class Placement:
             "device_budget_bytes": self.budgets.device,
             "device_reserve_bytes": self.budgets.reserve,
             "host_budget_bytes": self.budgets.host,
+            "disk_budget_bytes": self.budgets.disk,
             "predicted_device_bytes": self.parts.device_bytes,
             "predicted_host_bytes": self.parts.host_bytes,
+            "predicted_disk_bytes": self.disk_bytes,
             "device_parts": dict(self.parts.device),
             "transient_parts": dict(self.parts.transient),
             "host_parts": dict(self.parts.host),
@@ -167,67 +220,126 @@ class Placement:
         }
 
 
-def bank_tiers(asked: Tier | None) -> tuple[Tier, ...]:
-    """Where the bank may lie, the fastest first; None leaves it open."""
-    return ("device", "host") if asked is None else (asked,)
+_WHERE: Mapping[Tier, str] = MappingProxyType(
+    {"device": "on the device", "host": "in host memory", "disk": "on disk"}
+)
 
 
-def with_memory(parts: Parts, plan: MemoryPlan, bank: Tier, *, sink_follows: bool = False) -> Parts:
-    """Window and bank beside what else there is, and the keys of a sink that follows the rollout."""
-    tokens = {"bank": plan.bank_bytes}
+def with_window(parts: Parts, plan: MemoryPlan, *, sink_follows: bool = False) -> Parts:
+    """The window beside what else there is, with what retrieval takes beside the bank's pools."""
     sink = plan.layout.sink_frames * plan.layout.tokens_per_frame * plan.footprint.kv_bytes_per_token // 2
-    window = {"window": plan.window_bytes, **({"sink keys": sink} if sink_follows else {})}
-    layers = plan.footprint.num_layers if plan.pruning.keys_on_store else 1
-    window["origins of the bank"] = layers * plan.pool_tokens * ID_BYTES  # on the device in every tier
+    # On a GPU, tokens are put back while the last pass ends and frames are decoded: it is no transient.
+    retrieval = staging_bytes(plan) + insertion_bytes(plan, sink_follows=sink_follows)
+    window = {"window": plan.window_bytes, "retrieval": retrieval, "scales of the bank": plan.scale_bytes}
+    if sink_follows:
+        window["sink keys"] = sink
+    return replace(parts, device={**parts.device, **{k: size for k, size in window.items() if size}})
+
+
+def with_bank(parts: Parts, plan: MemoryPlan) -> Parts:
+    """The bank's pools in memory beside the rest."""
+    tiers, ahead = plan.tier_bytes, read_ahead_bytes(plan)
+    host = {"bank": tiers["host"], **({"read ahead from disk": ahead} if ahead else {})}
     return replace(
         parts,
-        device={**parts.device, **window, **(tokens if bank == "device" else {})},
-        host={**parts.host, **(tokens if bank == "host" else {})},
+        device={**parts.device, "bank": tiers["device"]},
+        host={**parts.host, **host},
     )
 
 
 def choose_placement(
-    options: Iterator[tuple[Turns, Parts]], budgets: Budgets, plan: MemoryPlan, *, ways_out: tuple[str, ...]
+    options: Iterator[tuple[Turns, Parts]],
+    budgets: Budgets,
+    plan: MemoryPlan,
+    *,
+    bank: BankRequest | None = None,
+    ways_out: tuple[str, ...],
 ) -> Placement:
     """Take the first option that fits.
 
+    Of each option the bank takes what the device has left, then host memory, then disk, each tier what is
+    read soonest; where that does not suffice, allowed precisions of the bank come before the next option.
+
     Args:
-        options: Turns from the fastest to the smallest, and what each takes.
+        options: Turns from the fastest to the smallest, and what each takes without window and bank.
         budgets: What there is.
-        plan: The rollout's memory, for the error.
+        plan: The rollout's memory.
+        bank: What the user says of the bank.
         ways_out: Flags that would take less, for the error.
 
     Raises:
         BudgetError: None fits.
     """
+    bank = bank or BankRequest()
     refused: list[Placement] = []
     for turns, parts in options:
-        placement = Placement(turns=turns, parts=parts, budgets=budgets)
-        if not placement.over_device and not placement.over_host:
-            return placement
-        refused.append(placement)
+        for precision in bank.precisions:
+            planned = plan.within(Room(), precision)
+            placement = _place_bank(turns, parts, budgets, planned, bank)
+            if placement.fits:
+                return placement
+            refused.append(placement)
     if not refused:
         raise BudgetError("the model offers no way to place its memory", where="placement")
     least = min(refused, key=lambda placement: placement.parts.device_bytes)
-    if not least.over_device:  # then host memory is what is short, wherever the device would do
+    if not least.over_device:  # then something else is short, wherever the device would do
         least = min(
             (placement for placement in refused if not placement.over_device),
-            key=lambda placement: placement.parts.host_bytes,
+            key=lambda placement: placement.parts.host_bytes + placement.disk_bytes,
         )
-    raise _too_little(least, plan, ways_out)
+    raise _too_little(least, ways_out)
 
 
-def _too_little(least: Placement, plan: MemoryPlan, ways_out: tuple[str, ...]) -> BudgetError:
-    parts, budgets = least.parts, least.budgets
-    needed = least.device_bytes if least.over_device else parts.host_bytes
-    budget = (budgets.device if least.over_device else budgets.host) or 0
-    kind, flag = ("device", budgets.device_source) if least.over_device else ("host", budgets.host_source)
-    pieces = parts.device_pieces if least.over_device else parts.host_pieces
-    largest = sorted(pieces.items(), key=lambda piece: -piece[1])[:4]
+def _place_bank(
+    turns: Turns, parts: Parts, budgets: Budgets, plan: MemoryPlan, bank: BankRequest
+) -> Placement:
+    """Split the bank over the tiers; where there is too little room, the last one takes the rest."""
+    base = with_window(parts, plan, sink_follows=bank.sink_follows)
+    plan = plan.within(_room(base, budgets, plan, bank.tier, read_ahead=0))
+    if budgets.host is not None and plan.tier_bytes["disk"]:
+        # The less host memory, the more is read ahead from disk into it: this much suffices.
+        plan = plan.within(_room(base, budgets, plan, bank.tier, read_ahead=plan.most_read_bytes))
+    return Placement(turns=turns, plan=plan, parts=with_bank(base, plan), budgets=budgets)
+
+
+def _room(parts: Parts, budgets: Budgets, plan: MemoryPlan, tier: Tier | None, *, read_ahead: int) -> Room:
+    """Tokens for which there is room beside everything else; the slowest tier has no limit if all do not."""
+
+    def left(budget: int | None, taken: int) -> int | None:
+        return None if budget is None else max(0, budget - taken) // plan.bank_token_bytes
+
+    if tier is not None:
+        return Room.only(tier)
+    device = left(budgets.device, budgets.reserve + parts.running_bytes)
+    if device is None or plan.use.peak_tokens <= device:
+        return Room()
+    if budgets.device is not None and parts.running_bytes + budgets.reserve > budgets.device:
+        return Room.only("host")  # it does not fit anyway
+    host = left(budgets.host, sum(parts.host.values()) + read_ahead)
+    disk = None if budgets.disk is None else left(budgets.disk, 0)
+    room = Room(device=device, host=host, disk=0 if disk is None else disk)
+    if host is None or not plan.use.share_out(room).short_tokens:
+        return room
+    return replace(room, host=None) if disk is None else replace(room, disk=None)
+
+
+def _too_little(least: Placement, ways_out: tuple[str, ...]) -> BudgetError:
+    parts, budgets, plan = least.parts, least.budgets, least.plan
+    if least.over_device:
+        kind, flag, needed, budget = "device", budgets.device_source, least.device_bytes, budgets.device
+        pieces = parts.device_pieces
+    elif least.over_host:
+        kind, flag, needed, budget = "host", budgets.host_source, parts.host_bytes, budgets.host
+        pieces = parts.host_pieces
+    else:
+        kind, flag, needed, budget = "disk", "--disk-budget", least.disk_bytes, budgets.disk
+        pieces = {"bank": least.disk_bytes}
+    largest = sorted(((n, size) for n, size in pieces.items() if size), key=lambda piece: -piece[1])[:4]
     told = ", ".join(f"{name} {gib(size)}" for name, size in largest)
+    memory = "disk space" if kind == "disk" else f"{kind} memory"
     problem = (
-        f"{plan.layout.num_chunks} chunks need {gib(needed)} of {kind} memory even at the least, "
-        f"{gib(needed - budget)} more than the budget of {gib(budget)} ({told})"
+        f"{plan.layout.num_chunks} chunks need {gib(needed)} of {memory} even at the least, "
+        f"{gib(needed - (budget or 0))} more than the budget of {gib(budget or 0)} ({told})"
     )
     hint = "; ".join((f"give {gib(needed, up=True)}", *_smaller_memory(plan, largest[0][0]), *ways_out))
     return BudgetError(problem, where=flag, hint=hint)

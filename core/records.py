@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from core.hardware import device_peak_bytes, resident_bytes
-from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
+from core.memory.residency import StepTiers
+from core.memory.step import ChunkStep
+from core.memory.tiers import TIERS, Tier
 from core.rollout import ChunkResult
 from core.schemas.run import ChunkRecord, RetrievedChunk, StageMs, TierBytes
 
@@ -19,15 +22,12 @@ class RecordMaker:
 
     Args:
         plan: Tells tokens and bytes.
-        engine_bytes: Weights, window and bank.
+        engine_bytes: Weights, window and bank on the device.
         device: Where the engine runs.
-        tier: Where the bank lies.
     """
 
-    def __init__(
-        self, plan: MemoryPlan, engine_bytes: int, device: torch.device, tier: Tier = "device"
-    ) -> None:
-        self._plan, self._engine_bytes, self._device, self._tier = plan, engine_bytes, device, tier
+    def __init__(self, plan: MemoryPlan, engine_bytes: int, device: torch.device) -> None:
+        self._plan, self._engine_bytes, self._device = plan, engine_bytes, device
         self._bank_chunks = _chunks_in_bank(plan)
         self._next_frame = 0
         self._last = time.perf_counter()
@@ -35,7 +35,8 @@ class RecordMaker:
     def start(self, result: ChunkResult, num_frames: int, decode_ms: float) -> ChunkRecord:
         """The record of a decoded chunk, before it is written."""
         step, timings = result.step, result.timings
-        layout, footprint = self._plan.layout, self._plan.footprint
+        layout, tiers = self._plan.layout, self._plan.residency.steps[step.chunk]
+        came_from = self._came_from(step, tiers)
         record = ChunkRecord(
             chunk=step.chunk,
             first_frame=self._next_frame,
@@ -45,7 +46,7 @@ class RecordMaker:
                 RetrievedChunk(
                     chunk=s.chunk,
                     tokens=len(s.tokens) if s.tokens is not None else self._stored_per_chunk,
-                    tier=self._tier,
+                    tier=came_from.get(s.chunk, "window"),
                     score=round(float(s.score), 6),
                     overlap=round(float(min(max(s.overlap, 0.0), 1.0)), 4),
                 )
@@ -64,7 +65,11 @@ class RecordMaker:
                 decode=decode_ms,
             ),
             bank_chunks=int(self._bank_chunks[step.chunk]),
-            bank_bytes=TierBytes(**{self._tier: step.bank_tokens_live * footprint.kv_bytes_per_token}),
+            stall_ms=timings.stall_ms,
+            bank_bytes=self._bytes(dict(zip(TIERS, tiers.live, strict=True))),
+            read_bytes=self._bytes(
+                {tier: sum(p.slots.count for p in tiers.reads if p.tier == tier) for tier in TIERS}
+            ),
         )
         self._next_frame += num_frames
         return record
@@ -81,6 +86,22 @@ class RecordMaker:
                 "host_bytes": resident_bytes(),
             }
         )
+
+    def _bytes(self, tokens: Mapping[Tier, int]) -> TierBytes:
+        return TierBytes(**{tier: count * self._plan.bank_token_bytes for tier, count in tokens.items()})
+
+    def _came_from(self, step: ChunkStep, tiers: StepTiers) -> dict[int, Tier]:
+        """The slowest tier from which each chunk's tokens came; without those that were in the window."""
+        if not step.num_read:
+            return {}
+        slowest = np.zeros(step.num_read, dtype=np.int64)
+        for part in tiers.reads:
+            at = slice(None) if part.at is None else part.at.unpack()
+            slowest[at] = np.maximum(slowest[at], TIERS.index(part.tier))
+        chunks = step.retrieved_sources[step.insert_slots] // self._plan.layout.tokens_per_chunk
+        if len(chunks) != step.num_read:  # whole chunks are read, and pruned then
+            chunks = np.repeat(chunks[:: self._stored_per_chunk], self._plan.layout.tokens_per_chunk)
+        return {int(chunk): TIERS[int(slowest[chunks == chunk].max())] for chunk in np.unique(chunks)}
 
     @property
     def _stored_per_chunk(self) -> int:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.plan import MemoryPlan
+from core.memory.step import ChunkStep
 from core.memory.world_memory import ChunkCache, WorldMemory
 from core.models.base import Controls, Denoiser
 from core.noise import NoiseSource
@@ -23,11 +24,12 @@ GivenLatents = Callable[[int], Tensor | None]
 
 @dataclass(frozen=True)
 class ChunkTimings:
-    """Milliseconds of each stage of one chunk."""
+    """Milliseconds of each stage of one chunk; `stall_ms` of them were spent waiting for the bank."""
 
     retrieve_ms: float
     denoise_ms: float
     commit_ms: float
+    stall_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def rollout(
         denoise_ms = watch.lap_ms()
         model.flow(latents, 0.0, memory.commit_cache(step))
         del model, cache  # what is ready for one chunk makes room before the next one's is made
-        timings = ChunkTimings(retrieve_ms, denoise_ms, watch.lap_ms())
+        timings = ChunkTimings(retrieve_ms, denoise_ms, watch.lap_ms(), memory.waited_ms())
         yield ChunkResult(latents, step, is_given, timings)
 
 

@@ -11,17 +11,20 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from core.memory.bank import Bank
 from core.memory.footprint import Footprint
 from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.planner import plan_memory
 from core.memory.positions import PositionMode
 from core.memory.prune_policy import Pruning
 from core.memory.strategies import strategy
+from core.memory.tiers import Room, Tier
 from core.memory.viewpoints import Viewpoints
-from core.memory.world_memory import WorldMemory
+from core.memory.world_memory import ChunkCache, WorldMemory
 from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
 from core.models.lingbot.controls import LingBotControls
 from core.models.lingbot.path import CameraPath
@@ -184,19 +187,18 @@ def window_of(run: dict, num_frames: int) -> tuple[WindowLayout, Pruning, int]:
     return layout, pruning, chunks
 
 
-def run_golden(name: str, *, tier: str = "device"):
+def run_golden(name: str, *, tier: Tier = "device"):
     """Run a golden rollout through the engine: clean latents of every chunk, plan and memory."""
     return run_engine(MANIFEST["runs"][name], tier=tier)
 
 
-def run_engine(run: dict, *, num_chunks: int | None = None, tier: str = "device"):
+def run_engine(run: dict, *, num_chunks: int | None = None, tier: Tier = "device"):
     """Run any rollout that is described like a golden one through the engine."""
     controls = golden_controls(run["trajectory"], num_chunks)
     plan = plan_of(run, controls.viewpoints)
     positions = PositionMode.LISTED if run["rope_correction"] else PositionMode.ABSOLUTE
-    memory = WorldMemory(
-        plan, positions=positions, device=torch.device("cpu"), dtype=torch.float32, tier=tier
-    )
+    plan = plan.within(Room.only(tier))
+    memory = WorldMemory(plan, positions=positions, device=torch.device("cpu"), dtype=torch.float32)
     noise, renoise = frozen("noise")[None], frozen("renoise")
 
     def draw(chunk: int, index: int) -> torch.Tensor:
@@ -204,3 +206,24 @@ def run_engine(run: dict, *, num_chunks: int | None = None, tier: str = "device"
 
     results = rollout(controls, plan, memory, levels=NoiseLevels.from_table(run["shift"]), noise=draw)
     return [r.latents[0] for r in results], plan, memory
+
+
+def watch_stores(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, int], torch.Tensor]:
+    """By layer and chunk, the tokens that the bank was given."""
+    seen: dict[tuple[int, int], torch.Tensor] = {}
+    store, attend = Bank.store, ChunkCache.attend
+    watched: dict = {}
+
+    def attended(self, layer, q, k, v):
+        watched["step"], watched["tokens"] = self.step, self.step.store_tokens
+        return attend(self, layer, q, k, v)
+
+    def stored(self, layer, routes, keys, values, *, ids=None, place=-1):
+        first = watched["step"].frames * self._plan.footprint.tokens_per_frame
+        chosen = torch.from_numpy(watched["tokens"]) if ids is None else ids[0] - first
+        seen[layer, watched["step"].chunk] = chosen
+        return store(self, layer, routes, keys, values, ids=ids, place=place)
+
+    monkeypatch.setattr(ChunkCache, "attend", attended)
+    monkeypatch.setattr(Bank, "store", stored)
+    return seen

@@ -15,7 +15,20 @@ FORBIDDEN = {
     "worldkv_cli": set[str](),
 }
 # All else in core/memory is policy.
-STORAGE = {"bank.py", "pinned.py", "prune.py", "sink.py", "window.py", "world_memory.py"}
+STORAGE = {
+    "bank.py",
+    "copies.py",
+    "disk_pool.py",
+    "insertion.py",
+    "pinned.py",
+    "prune.py",
+    "raw_file.py",
+    "read_ahead.py",
+    "rows.py",
+    "sink.py",
+    "window.py",
+    "world_memory.py",
+}
 HEAVY = {"torch", "safetensors", "imageio", "imageio_ffmpeg"}
 
 

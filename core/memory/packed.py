@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, Integer
+from jaxtyping import Int32, Int64, Integer
 
 Small = Integer[np.ndarray, " _"]
 
@@ -49,3 +49,36 @@ def _small(values: Int64[np.ndarray, " values"]) -> Small:
         if largest <= np.iinfo(width).max:
             return values.astype(width)
     return values
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunInts:
+    """Integers of which neighbours are often equal.
+
+    Attributes:
+        values: One integer a run.
+        lengths: Length of each run.
+    """
+
+    values: Int32[np.ndarray, " runs"]
+    lengths: Int32[np.ndarray, " runs"]
+
+    @classmethod
+    def pack(cls, integers: Int32[np.ndarray, " integers"]) -> RunInts:
+        """Pack integers; their order is kept."""
+        if not len(integers):
+            nothing = np.empty(0, dtype=np.int32)
+            return cls(nothing, nothing)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(integers)) + 1])
+        lengths = np.diff(starts, append=len(integers)).astype(np.int32)
+        return cls(integers[starts].astype(np.int32), lengths)
+
+    def unpack(self) -> Int32[np.ndarray, " integers"]:
+        """The integers."""
+        return np.repeat(self.values, self.lengths)
+
+    def totals(self) -> tuple[Int64[np.ndarray, " different"], Int64[np.ndarray, " different"]]:
+        """The different integers, ascending, and how often each occurs."""
+        different, which = np.unique(self.values, return_inverse=True)
+        counts = np.bincount(which, weights=self.lengths, minlength=len(different))
+        return different.astype(np.int64), counts.astype(np.int64)

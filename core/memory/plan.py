@@ -3,124 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-
-import numpy as np
-from jaxtyping import Int64
 
 from core.memory.footprint import Footprint
 from core.memory.layout import WindowLayout
-from core.memory.packed import PackedInts
 from core.memory.prune_policy import Pruning
+from core.memory.residency import BankUse, Residency, Shares
+from core.memory.row_bytes import Precision, row_bytes, scale_bytes
 from core.memory.schedule import Schedule
-from core.memory.selection import Selection
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class StepSlots:
-    """The integers of a step by the token; the properties of `ChunkStep` say what they are."""
-
-    insert_slots: PackedInts
-    insert_pool: PackedInts
-    retrieved_sources: PackedInts
-    retrieved_pool: PackedInts
-    store_tokens: PackedInts | None
-    store_pool: PackedInts
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ChunkStep:
-    """What the storage does for one chunk.
-
-    Order: copy `carry_slots` behind the retrieved tokens if there are any; write `insert_slots` from the
-    bank; denoise and commit the current frames; then store `store_tokens` into `store_pool`. A pool slot read
-    by this step's insertions may be rewritten by its store.
-
-    Attributes:
-        chunk: The current chunk.
-        frames: First latent frame of the chunk.
-        frame_slots: Slab frame slots of the current frames, in order. They may wrap round the ring.
-        native_slots: Filled native frame slots during the chunk, its own included: a prefix of the slab.
-        selections: What is retrieved, best first.
-        carried_frames: Latent frames just before recent that stay visible, the first perhaps in part (quirks
-            of releases only, see `WindowLayout.carried_tokens`).
-        carry_slots: Slab token slots where the carried tokens lie until the current frames overwrite them.
-        packed: Slots and sources of tokens; the properties of the same names unpack them anew each time.
-        freed_tokens: Bank tokens used for the last time by this step.
-        bank_tokens_live: Bank tokens still needed once the step is done.
-        hits: Past chunks outside the native window that overlap the view and have tokens in the window.
-        misses: The same, but with no token in the window.
-        idle: Retrieved chunks that do not overlap the view.
-    """
-
-    chunk: int
-    frames: int
-    frame_slots: tuple[int, ...]
-    native_slots: int
-    selections: tuple[Selection, ...]
-    carried_frames: tuple[int, ...]
-    carry_slots: Int64[np.ndarray, " carried"]
-    packed: StepSlots
-    freed_tokens: int
-    bank_tokens_live: int
-    hits: int
-    misses: int
-    idle: int
-
-    @property
-    def num_retrieved(self) -> int:
-        """Retrieved tokens in the region; they fill the slots [0, num_retrieved)."""
-        return self.packed.retrieved_sources.count
-
-    @property
-    def num_inserted(self) -> int:
-        """Tokens to write into the region now."""
-        return self.packed.insert_slots.count
-
-    @property
-    def num_stored(self) -> int:
-        """Tokens of this chunk to store."""
-        return self.packed.store_pool.count
-
-    @property
-    def insert_slots(self) -> Int64[np.ndarray, " inserted"]:
-        """Region slots to write now."""
-        return self.packed.insert_slots.unpack()
-
-    @property
-    def insert_pool(self) -> Int64[np.ndarray, " read"]:
-        """Bank pool slots that they come from.
-
-        If chunks are pruned on use: of the whole chunks, one after another, whose kept tokens fill the slots.
-        """
-        return self.packed.insert_pool.unpack()
-
-    @property
-    def retrieved_sources(self) -> Int64[np.ndarray, " retrieved"]:
-        """What each retrieved slot holds: chunk * tokens_per_chunk + token.
-
-        Or the rank among the chunk's kept tokens in place of the token (`MemoryPlan.sources_are_ranks`).
-        """
-        return self.packed.retrieved_sources.unpack()
-
-    @property
-    def retrieved_pool(self) -> Int64[np.ndarray, " behind"]:
-        """Bank pool slots of the filled region slots, in slot order (of whole chunks, as in `insert_pool`).
-
-        What a snapshot needs to rebuild the region.
-        """
-        return self.packed.retrieved_pool.unpack()
-
-    @property
-    def store_tokens(self) -> Int64[np.ndarray, " stored"] | None:
-        """Token indices of this chunk to store, sorted; None if pruning decides by keys."""
-        return None if self.packed.store_tokens is None else self.packed.store_tokens.unpack()
-
-    @property
-    def store_pool(self) -> Int64[np.ndarray, " stored"]:
-        """Bank pool slots they go to."""
-        return self.packed.store_pool.unpack()
+from core.memory.step import ChunkStep
+from core.memory.tiers import ID_BYTES, TIERS, Room, Tier
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,7 +28,11 @@ class MemoryPlan:
         keep_all: Whether every chunk is stored and nothing is freed.
         reinsert_all: Whether every retrieved token is written anew for every chunk.
         steps: One entry a chunk.
-        pool_tokens: Token slots of the bank: the most that ever live at once.
+        pool_tokens: Slots by which the steps name stored tokens; a name is used again once nobody needs the
+            token. Where tokens really lie is the residency's to say.
+        use: When stored tokens are read.
+        room: Tokens that each tier of the bank may hold.
+        precision: How keys and values are stored in the bank.
     """
 
     footprint: Footprint
@@ -146,6 +43,27 @@ class MemoryPlan:
     reinsert_all: bool
     steps: tuple[ChunkStep, ...]
     pool_tokens: int
+    use: BankUse
+    room: Room = field(default_factory=Room)
+    precision: Precision = "native"
+
+    def within(self, room: Room, precision: Precision | None = None) -> MemoryPlan:
+        """The same with another room for the bank, or another precision."""
+        return replace(self, room=room, precision=precision or self.precision)
+
+    @cached_property
+    def shares(self) -> Shares:
+        """How many tokens lie in which tier."""
+        return self.use.share_out(self.room)
+
+    @cached_property
+    def residency(self) -> Residency:
+        """Where stored tokens lie.
+
+        Raises:
+            InputError: There is not enough room.
+        """
+        return self.use.reside(self.shares)
 
     @property
     def sources_are_ranks(self) -> bool:
@@ -163,9 +81,29 @@ class MemoryPlan:
         return self.window_tokens * self.footprint.kv_bytes_per_token
 
     @property
+    def bank_token_bytes(self) -> int:
+        """Bytes of a stored token over all layers; where keys decide what is stored, with its origin."""
+        shape, ids = self.footprint, ID_BYTES if self.pruning.keys_on_store else 0
+        row = row_bytes(self.precision, shape.num_heads, shape.head_dim, shape.kv_element_bytes)
+        return shape.num_layers * (row + ids)
+
+    @property
+    def tier_bytes(self) -> Mapping[Tier, int]:
+        """Bytes of the bank in every tier, over all layers."""
+        tokens = self.shares.peak_tokens
+        return {tier: count * self.bank_token_bytes for tier, count in tokens.items()}
+
+    @property
+    def scale_bytes(self) -> int:
+        """Bytes of what is kept once per stored chunk and layer, always on the device."""
+        shape = self.footprint
+        each = scale_bytes(self.precision, shape.num_heads, shape.head_dim)
+        return shape.num_layers * self.use.chunk_slots[1] * each
+
+    @property
     def bank_bytes(self) -> int:
-        """Bytes of the bank's pool over all layers."""
-        return self.pool_tokens * self.footprint.kv_bytes_per_token
+        """Bytes of the bank over all tiers and layers."""
+        return sum(self.tier_bytes.values()) + self.scale_bytes
 
     def visible_tokens(self, step: ChunkStep) -> int:
         """Keys that the chunk attends to, its own included: the first slots of the slab."""
@@ -187,6 +125,21 @@ class MemoryPlan:
     def inserted_tokens(self) -> int:
         """Tokens copied from the bank into the window, summed over chunks."""
         return sum(step.num_inserted for step in self.steps)
+
+    @property
+    def read_bytes(self) -> Mapping[Tier, int]:
+        """Bytes read from every tier in the whole rollout."""
+        return {t: int(self.residency.read_tokens(t).sum()) * self.bank_token_bytes for t in TIERS}
+
+    @property
+    def most_read_bytes(self) -> int:
+        """Bytes that one chunk reads at most, from whichever tiers."""
+        return max((step.num_read for step in self.steps), default=0) * self.bank_token_bytes
+
+    @property
+    def written_bytes(self) -> Mapping[Tier, int]:
+        """Bytes written to every tier in the whole rollout, stored or moved."""
+        return {t: int(self.residency.written_tokens(t).sum()) * self.bank_token_bytes for t in TIERS}
 
     @property
     def retrieved_token_ratio(self) -> float:
@@ -215,15 +168,18 @@ class MemoryPlan:
             "keep_all": self.keep_all,
             "window_tokens": self.window_tokens,
             "window_bytes": self.window_bytes,
-            "pool_tokens": self.pool_tokens,
+            "bank_precision": self.precision,
+            "bank_token_bytes": self.bank_token_bytes,
             "bank_bytes": self.bank_bytes,
+            **{f"bank_{tier}_bytes": size for tier, size in self.tier_bytes.items()},
+            **{f"bank_{tier}_read_bytes": size for tier, size in self.read_bytes.items()},
+            **{f"bank_{tier}_written_bytes": size for tier, size in self.written_bytes.items()},
             "bank_bytes_unmanaged": all_tokens * self.footprint.kv_bytes_per_token,
             "stored_tokens": self.stored_tokens,
             "stored_token_ratio": self.stored_token_ratio,
             "retrieved_tokens": self.retrieved_tokens,
             "retrieved_token_ratio": self.retrieved_token_ratio,
             "inserted_tokens": self.inserted_tokens,
-            "inserted_bytes": self.inserted_tokens * self.footprint.kv_bytes_per_token,
             "hits": self.schedule.hits,
             "misses": self.schedule.misses,
             "idle": self.schedule.idle,

@@ -13,11 +13,13 @@ from core.memory.footprint import Footprint
 from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.lifetimes import NEVER, Lifetimes, lifetimes
 from core.memory.packed import PackedInts
-from core.memory.plan import ChunkStep, MemoryPlan, StepSlots
+from core.memory.plan import MemoryPlan
 from core.memory.prune_policy import Pruning, kept_tokens
+from core.memory.residency import BankUse
 from core.memory.schedule import HIT_OVERLAP, ScheduledChunk, build_schedule
 from core.memory.selection import Selection
 from core.memory.slots import PoolSlots, RegionSlots
+from core.memory.step import ChunkStep, StepSlots
 from core.memory.strategies.base import Strategy
 from core.memory.viewpoints import Viewpoints
 
@@ -73,6 +75,7 @@ def plan_memory(
         reinsert_all=reinsert_all,
         steps=steps,
         pool_tokens=bank.pool.size,
+        use=BankUse(steps=steps, pool_tokens=bank.pool.size, keep_all=keep_all),
     )
 
 
@@ -184,7 +187,6 @@ def _plan_step(
             insert_slots=PackedInts.pack(update.slots),
             insert_pool=PackedInts.pack(_behind(update.wanted, pools, kept_on_use)),
             retrieved_sources=PackedInts.pack(sources[update.order]),
-            retrieved_pool=PackedInts.pack(_behind(update.order, pools, kept_on_use)),
             store_tokens=None if store_tokens is None else PackedInts.pack(store_tokens),
             store_pool=PackedInts.pack(store_pool),
         ),

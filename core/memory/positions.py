@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from core.memory.layout import WindowLayout
-from core.memory.plan import ChunkStep
+from core.memory.step import ChunkStep
 
 
 class PositionMode(StrEnum):

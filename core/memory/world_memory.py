@@ -6,36 +6,47 @@ cache; the cache of the clean pass also stores what a later chunk will ask for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from core.errors import InputError
-from core.memory.bank import Bank, Tier
-from core.memory.plan import ChunkStep, MemoryPlan
-from core.memory.positions import PositionMode, frame_shifts, sink_follows, sink_start
+from core.memory.bank import Bank
+from core.memory.insertion import Insertion, SideStream
+from core.memory.plan import MemoryPlan
+from core.memory.positions import PositionMode, sink_follows, sink_start
 from core.memory.prune import kept_by_key
 from core.memory.sink import FollowingSink
+from core.memory.step import ChunkStep
+from core.memory.tiers import Tier
 from core.memory.window import Window
 from core.models.wan.layers import attention
 from core.models.wan.rope import RotaryTable, Rotation
+
+_NONE = -1
 
 
 class WorldMemory:
     """Executes a plan.
 
     Args:
-        plan: What happens at every chunk.
+        plan: What happens at every chunk, and where the bank lies.
         positions: Time positions of retrieved keys.
         trained_frames: Frames back that the model saw in training, for `slot` positions.
         batch: Rollouts that run side by side with one plan.
         device: Where the window lies.
         dtype: Of keys and values.
-        tier: Where the bank lies.
+        folder: Where the bank's file is made if a part of it lies on disk.
+        ahead: Whether a layer's retrieved tokens are put into the window as soon as the chunk before needs it
+            no more; None for where that is faster, on a GPU.
 
     Raises:
         InputError: The positions change from chunk to chunk, but the plan writes a retrieved token only once.
+        OutputError: The disk has not enough room for the bank.
     """
 
     def __init__(
@@ -47,7 +58,8 @@ class WorldMemory:
         batch: int = 1,
         device: torch.device,
         dtype: torch.dtype,
-        tier: Tier = "device",
+        folder: Path | None = None,
+        ahead: bool | None = None,
     ) -> None:
         if positions.moves and not plan.reinsert_all:
             raise InputError(
@@ -58,15 +70,7 @@ class WorldMemory:
         self.plan, self.positions, self.trained_frames = plan, positions, trained_frames
         self.device = device
         self.window = Window(plan.footprint, plan.window_tokens, batch=batch, device=device, dtype=dtype)
-        self.bank = Bank(
-            plan.footprint,
-            plan.pool_tokens,
-            batch=batch,
-            device=device,
-            dtype=dtype,
-            tier=tier,
-            ids_per_layer=plan.pruning.keys_on_store,
-        )
+        self.bank = Bank(plan, batch=batch, device=device, dtype=dtype, folder=folder)
         self.rotary = RotaryTable(plan.footprint.head_dim, device=device)
         self.sink: FollowingSink | None = None
         if sink_follows(positions, plan.layout, trained_frames=trained_frames):
@@ -74,11 +78,27 @@ class WorldMemory:
             self.sink = FollowingSink(plan.footprint, frames, batch=batch, device=device, dtype=dtype)
         self._turned: tuple[int, Rotation] | None = None
         self.native_tokens = plan.layout.native_frames * plan.footprint.tokens_per_frame
+        self.side = SideStream(device, plan.footprint.num_layers)
+        wanted = device.type == "cuda" if ahead is None else ahead
+        # What is carried lies where the next chunk's tokens would go.
+        self._ahead = wanted and not any(step.carried_frames for step in plan.steps)
+        self._inserted = self._fetched = _NONE  # chunks whose tokens are in the window, or being read
 
     @property
     def nbytes(self) -> int:
-        """Bytes of window, bank and a sink that follows."""
-        return sum(part.nbytes for part in self._parts.values())
+        """Bytes of window, bank and a sink that follows, on the device and in host memory."""
+        return self.device_bytes + self.bank.host_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        """Those on the device."""
+        sink = self.sink.nbytes if self.sink is not None else 0
+        return self.window.nbytes + self.bank.device_bytes + sink
+
+    @property
+    def tier_bytes(self) -> Mapping[Tier, int]:
+        """Bytes of the bank's pools."""
+        return self.bank.tier_bytes
 
     def begin(self, step: ChunkStep) -> ChunkCache:
         """Bring the window into the state that the chunk needs; returns the cache of its denoising passes."""
@@ -89,15 +109,22 @@ class WorldMemory:
             behind = self.native_tokens + step.num_retrieved
             source = torch.from_numpy(step.carry_slots).to(self.device)
             self.window.move(source, slice(behind, behind + len(step.carry_slots)))
-        if len(step.insert_slots):
-            moved = frame_shifts(self.positions, step, self.plan.layout, trained_frames=self.trained_frames)
-            insert = self._insert_pruned if self.plan.pruning.keys_on_use else self._insert
-            insert(step, moved[step.insert_slots])
+        if step.num_read and self._inserted != step.chunk:
+            insertion = self._insertion(step)
+            for layer in range(self.plan.footprint.num_layers):
+                insertion.layer(layer)
+            self._inserted = step.chunk
+        self._fetch(step.chunk + 1)
         return ChunkCache(self, step, commits=False)
 
     def commit_cache(self, step: ChunkStep) -> ChunkCache:
         """Cache of the clean pass: it also stores what later chunks will ask for."""
-        return ChunkCache(self, step, commits=True)
+        coming = None
+        after = step.chunk + 1
+        if self._ahead and after < len(self.plan.use.steps) and self.plan.use.steps[after].num_read:
+            coming = self._insertion(self.plan.use.steps[after])
+            self._inserted = after
+        return ChunkCache(self, step, commits=True, coming=coming)
 
     def own_rotation(self, step: ChunkStep) -> Rotation:
         """Turns the chunk's own queries and keys; computed once for all its passes."""
@@ -106,61 +133,50 @@ class WorldMemory:
             self._turned = step.chunk, self.rotary.grid_rotation(frames, self.plan.footprint.grid)
         return self._turned[1]
 
+    def waited_ms(self) -> float:
+        """Milliseconds that passes waited for the bank since the last call; call it when the device is idle.
+
+        On the CPU all that is not read ahead is copied in `begin`, which is work and no waiting.
+        """
+        waited = self.side.waited_ms()
+        disk = self.bank.disk
+        if disk is not None:
+            waited, disk.waited_s = waited + disk.waited_s * 1e3, 0.0
+        return waited
+
     def state(self) -> dict[str, Tensor]:
-        """Everything a snapshot needs; the integers are the plan's."""
-        return {f"{name}.{key}": t for name, part in self._parts.items() for key, t in part.state().items()}
+        """Everything a snapshot needs between two chunks; the integers are the plan's."""
+        self.side.finish()
+        found = {f"{name}.{key}": t for name, part in self._parts.items() for key, t in part.state().items()}
+        return {**found, "inserted": torch.tensor(self._inserted)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over a snapshot of a rollout with the same plan."""
         for name, part in self._parts.items():
             prefix = f"{name}."
             part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._inserted, self._fetched = int(state["inserted"]), _NONE
+
+    def close(self) -> None:
+        """Let go of what lies on disk."""
+        self.bank.close()
 
     @property
     def _parts(self) -> dict[str, Window | Bank | FollowingSink]:
         following = {"sink": self.sink} if self.sink is not None else {}
         return {"window": self.window, "bank": self.bank, **following}
 
-    def _insert(self, step: ChunkStep, moved_frames: Int64[np.ndarray, " inserted"]) -> None:
-        pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
-        target = torch.from_numpy(step.insert_slots + self.native_tokens).to(self.device)
-        shift = torch.from_numpy(moved_frames).to(self.device)
-        rotation: Rotation | None = None
-        for layer in range(self.plan.footprint.num_layers):
-            tokens = self.bank.read(layer, pool)
-            if rotation is None or self.plan.pruning.keys_on_store:
-                rotation = self._rotation(tokens.ids, shift)
-            self.window.write(layer, target, rotation.apply(tokens.keys), tokens.values)
+    def _insertion(self, step: ChunkStep) -> Insertion:
+        if self._fetched != step.chunk:
+            self._fetch(step.chunk)
+        return Insertion(self, step)
 
-    def _insert_pruned(self, step: ChunkStep, moved_frames: Int64[np.ndarray, " inserted"]) -> None:
-        """Whole chunks from the bank, one at a time, each pruned by its keys as they stand in the window."""
-        footprint, pruning = self.plan.footprint, self.plan.pruning
-        frames, per_chunk = footprint.chunk_frames, footprint.tokens_per_chunk
-        keep = pruning.kept_per_frame(footprint.tokens_per_frame)
-        kept = pruning.kept_per_chunk(footprint.tokens_per_frame, frames)
-        pool = torch.from_numpy(step.insert_pool).to(self.bank.keys.device)
-        target = torch.from_numpy(step.insert_slots + self.native_tokens).to(self.device)
-        place = {selection.chunk: i for i, selection in enumerate(step.selections)}
-        for i, at in enumerate(range(0, len(step.insert_slots), kept)):
-            chunk = int(step.retrieved_sources[step.insert_slots[at]]) // per_chunk
-            anchor = place[chunk] % frames if pruning.rotate_anchor else 0
-            start = chunk * frames + int(moved_frames[at])
-            rotation = self.rotary.grid_rotation(range(start, start + frames), footprint.grid)
-            for layer in range(footprint.num_layers):
-                tokens = self.bank.read(layer, pool[i * per_chunk : (i + 1) * per_chunk])
-                keys = rotation.apply(tokens.keys)
-                chosen = kept_by_key(keys.unflatten(1, (frames, -1)), keep=keep, pooled=False, anchor=anchor)
-                picks = chosen[:, :, None, None].expand(-1, -1, *keys.shape[2:])
-                self.window.write(
-                    layer, target[at : at + kept], keys.gather(1, picks), tokens.values.gather(1, picks)
-                )
-
-    def _rotation(self, ids: Int64[Tensor, "batch tokens"], shift: Int64[Tensor, " tokens"]) -> Rotation:
-        tokens, cols = self.plan.footprint.tokens_per_frame, self.plan.footprint.grid[1]
-        cell = ids % tokens
-        frame = torch.div(ids, tokens, rounding_mode="floor") + shift
-        angles = self.rotary.angles(frame.flatten(), (cell // cols).flatten(), (cell % cols).flatten())
-        return Rotation.from_angles(angles.view(*ids.shape, -1))
+    def _fetch(self, chunk: int) -> None:
+        """Begin to read from disk what a chunk retrieves."""
+        steps = self.plan.residency.steps
+        if self.bank.disk is not None and chunk < len(steps):
+            self.bank.read_ahead(steps[chunk].reads, self.side.last_event)
+            self._fetched = chunk
 
 
 class ChunkCache:
@@ -170,16 +186,23 @@ class ChunkCache:
         memory: Window and bank.
         step: The chunk's integers.
         commits: Whether the pass's keys and values are the ones to remember.
+        coming: What the next chunk retrieves, to be put into each layer that this one needs no more.
     """
 
-    def __init__(self, memory: WorldMemory, step: ChunkStep, *, commits: bool) -> None:
-        self.memory, self.step, self.commits = memory, step, commits
+    def __init__(
+        self, memory: WorldMemory, step: ChunkStep, *, commits: bool, coming: Insertion | None = None
+    ) -> None:
+        self.memory, self.step, self.commits, self._coming = memory, step, commits, coming
         plan, tokens = memory.plan, memory.plan.footprint.tokens_per_frame
         self._copies = _runs(step.frame_slots, tokens)
         self.filled = plan.visible_tokens(step)
         self._first_id = step.frames * tokens
         self._rotation = memory.own_rotation(step)
-        self._pool = torch.from_numpy(step.store_pool).to(memory.bank.keys.device)
+        if not commits:
+            return
+        residency = plan.residency
+        self._stores = memory.bank.routes(residency.steps[step.chunk].stores, step.num_stored)
+        self._place = int(residency.chunk_slot[step.chunk])
         chosen = step.store_tokens if step.store_tokens is not None else np.empty(0, dtype=np.int64)
         self._store_tokens = torch.from_numpy(chosen).to(memory.device)
 
@@ -198,23 +221,27 @@ class ChunkCache:
         if self.commits:
             if self.memory.sink is not None:
                 self.memory.sink.keep(layer, self.step.frames, k)
-            if len(self._pool):
+            if self._stores:
                 self._store(layer, k, turned, v)
+        self.memory.side.wait(layer)
         keys, values = window.read(layer, self.filled)
-        return attention(self._rotation.apply(q).to(keys.dtype), keys, values).to(q.dtype)
+        seen = attention(self._rotation.apply(q).to(keys.dtype), keys, values).to(q.dtype)
+        if self._coming is not None:
+            self.memory.side.fill(self._coming, layer)
+        return seen
 
     def _store(self, layer: int, k: Tensor, turned: Tensor, v: Tensor) -> None:
-        plan = self.memory.plan
-        if self.step.store_tokens is None:
-            frames = turned.view(len(turned), plan.layout.chunk_frames, -1, *turned.shape[2:])
-            keep = plan.pruning.kept_per_frame(plan.footprint.tokens_per_frame)
-            chosen = kept_by_key(frames, keep=keep, pooled=plan.pruning.pooled)
-            picks = chosen[:, :, None, None].expand(-1, -1, *k.shape[2:])
-            keys, values, ids = k.gather(1, picks), v.gather(1, picks), chosen + self._first_id
-        else:
+        plan, bank = self.memory.plan, self.memory.bank
+        if self.step.store_tokens is not None:
             keys, values = k[:, self._store_tokens], v[:, self._store_tokens]
-            ids = (self._store_tokens + self._first_id)[None]
-        self.memory.bank.store(layer, self._pool, keys, values, ids)
+            bank.store(layer, self._stores, keys, values, place=self._place)
+            return
+        frames = turned.view(len(turned), plan.layout.chunk_frames, -1, *turned.shape[2:])
+        keep = plan.pruning.kept_per_frame(plan.footprint.tokens_per_frame)
+        chosen = kept_by_key(frames, keep=keep, pooled=plan.pruning.pooled)
+        picks = chosen[:, :, None, None].expand(-1, -1, *k.shape[2:])
+        keys, values, ids = k.gather(1, picks), v.gather(1, picks), chosen + self._first_id
+        bank.store(layer, self._stores, keys, values, ids=ids, place=self._place)
 
 
 def _runs(frame_slots: tuple[int, ...], tokens: int) -> list[tuple[slice, slice]]:

@@ -101,17 +101,14 @@ class Session(Protocol):
         """
         ...
 
-    def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
-    ) -> Iterator[tuple[Turns, Parts]]:
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, from the fastest to the smallest, and what each takes.
 
-        Only what the user left open is turned.
+        Only what the user left open is turned. Window and bank are not counted: they are the plan's.
 
         Args:
             plan: The rollout's memory.
             dtype: Of weights, keys and values.
-            sink_follows: Whether the sink's keys are kept before RoPE, too.
         """
         ...
 

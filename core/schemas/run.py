@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 Status = Literal["running", "done", "interrupted", "failed"]
 """`running` in a finished process means that it was killed: chunks.jsonl then has the records."""
 
-Tier = Literal["device", "host", "disk"]
 Count = Annotated[int, Field(ge=0)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -34,7 +33,9 @@ class RetrievedChunk(_Record):
 
     chunk: Count
     tokens: Count = Field(description="Tokens of it in the window, per layer.")
-    tier: Tier = Field(description="Where its keys and values were before.")
+    tier: Literal["window", "device", "host", "disk"] = Field(
+        description="Where its keys and values were before: in the window, or the slowest tier of the bank."
+    )
     score: float | None = Field(default=None, description="The strategy's distance; lower is better.")
     overlap: Share | None = Field(default=None, description="Share of the coming chunk's view that it sees.")
 
@@ -50,7 +51,7 @@ class StageMs(_Record):
 
 
 class TierBytes(_Record):
-    """Bytes of the bank, by tier."""
+    """Bytes by tier of the bank."""
 
     device: Count = 0
     host: Count = 0
@@ -80,9 +81,11 @@ class ChunkRecord(_Record):
     tokens_dropped: Count = Field(default=0, description="Tokens of this chunk not stored, per layer.")
     window_tokens: Count = Field(default=0, description="Keys that the chunk attended to, its own included.")
     ms: StageMs = StageMs()
+    stall_ms: Milliseconds = Field(default=0.0, description="Of all stages, spent waiting for the bank.")
     wall_ms: Milliseconds = Field(default=0.0, description="End to end, from the previous chunk's end.")
     bank_chunks: Count = Field(default=0, description="Chunks in the bank afterwards.")
-    bank_bytes: TierBytes = TierBytes()
+    bank_bytes: TierBytes = Field(default=TierBytes(), description="In the bank afterwards.")
+    read_bytes: TierBytes = Field(default=TierBytes(), description="Read from the bank for this chunk.")
     device_bytes: Count = Field(default=0, description="Device memory of the process, peak of the chunk.")
     host_bytes: Count = Field(
         default=0, description="Resident host memory of the process, at the chunk's end."

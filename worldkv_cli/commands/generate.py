@@ -212,7 +212,15 @@ def generate(
         str | None,
         Flag(
             metavar="TIER",
-            help="device or host: where stored tokens are kept (default: as the budget allows).",
+            help="device, host or disk: where all stored tokens are kept (default: as the budgets allow).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    bank_precision: Annotated[
+        str | None,
+        Flag(
+            metavar="NAME",
+            help="native, int8 or int4: how they are kept (default: native, if there is room).",
             rich_help_panel=_MEMORY,
         ),
     ] = None,
@@ -231,6 +239,22 @@ def generate(
     ram_budget: Annotated[
         str | None,
         Flag(metavar="SIZE", help="Memory of the host, such as 64GiB.", rich_help_panel=_BUDGET),
+    ] = None,
+    disk_budget: Annotated[
+        str | None,
+        Flag(
+            metavar="SIZE",
+            help="Disk space for what of the bank fits into no memory, such as 500GiB (default: none).",
+            rich_help_panel=_BUDGET,
+        ),
+    ] = None,
+    allow: Annotated[
+        str | None,
+        Flag(
+            metavar="LIST",
+            help="What may cost fidelity where room is short: int8, int4 (of the bank).",
+            rich_help_panel=_BUDGET,
+        ),
     ] = None,
     weights: Annotated[
         str | None,

@@ -8,10 +8,9 @@ from functools import cached_property
 
 import torch
 
-from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes, retrieval_bytes
+from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes
 from core.models.wan.text_config import TextConfig, text_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.video_bytes import VideoBytes
@@ -20,7 +19,7 @@ from core.models.wan.weights_placement import (
     placement_bytes,
     weight_placements,
 )
-from core.placement import Parts, Turns, bank_tiers, with_memory
+from core.placement import Parts, Turns, with_window
 
 TILE = (36, 56)
 """Latent rows and columns of a tile: a quarter of 60x104, with the overlap."""
@@ -37,7 +36,6 @@ class Needs:
         decode_dtype: In which the codec computes.
         text: Sizes of the text encoder.
         encodes: Whether a given clip is encoded while the rollout runs.
-        sink_follows: Whether the sink's keys are kept before RoPE, too.
     """
 
     network: WanConfig
@@ -46,17 +44,15 @@ class Needs:
     decode_dtype: torch.dtype
     text: TextConfig
     encodes: bool
-    sink_follows: bool = False
 
     def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, weights: WeightRequest, bank: Tier | None
+        self, plan: MemoryPlan, dtype: torch.dtype, *, weights: WeightRequest
     ) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
-        tiers = bank_tiers(bank if plan.bank_bytes else bank or "device")
         for i, placement in enumerate(weight_placements(self.network, weights)):
             # Where weights are streamed for want of room, all that costs less time has been turned already.
             streamed = placement.resident_blocks is not None and not (weights == "streamed" and i == 0)
-            steps = [Turns(bank=tier, weights=placement) for tier in tiers]
+            steps = [Turns(weights=placement)]
             steps.append(replace(steps[-1], decode_tile=TILE if self._video.tiles(TILE) else None))
             steps.append(replace(steps[-1], camera_ready=False))
             for turns in steps[-1:] if streamed else steps:
@@ -81,15 +77,13 @@ class Needs:
             "decode": codec.decode_step + video.pictures(chunk_frames + 2),
             # Beside what is kept of it: features, and what a layer makes its gain and shift of.
             "camera": 5 * stream + 4 * tokens * net.camera_features * WIDE_BYTES,
-            "retrieval": retrieval_bytes(plan, dtype, sink_follows=self.sink_follows),
         }
         if self.encodes:
             device["encoder of the prefix"] = video.encoder_held
             transient["encoding of the prefix"] = video.encoding.encode_step + video.pictures(chunk_frames)
         on_host = 0 if turns.decode_tile is None else codec.decoder_cache
         parts = Parts(device=device, transient=transient, host={"weights": takes.host, "codec": on_host})
-        whole = self._with_loading(parts, plan, element, turns)
-        return with_memory(whole, plan, turns.bank, sink_follows=self.sink_follows)
+        return self._with_loading(parts, plan, element, turns)
 
     def _with_loading(self, parts: Parts, plan: MemoryPlan, element: int, turns: Turns) -> Parts:
         """The same with what encodes prompt and picture, before the weights are there."""
@@ -103,7 +97,8 @@ class Needs:
         """The prompt is encoded on the device only if that takes no more than the rollout does anyway."""
         elsewhere = replace(turns, text_on_device=False)
         parts, apart = self.parts(plan, dtype, turns), self.parts(plan, dtype, elsewhere)
-        return (elsewhere, apart) if apart.device_bytes < parts.device_bytes else (turns, parts)
+        grows = with_window(apart, plan).device_bytes < with_window(parts, plan).device_bytes
+        return (elsewhere, apart) if grows else (turns, parts)
 
     @cached_property
     def _video(self) -> VideoBytes:

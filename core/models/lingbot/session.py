@@ -117,9 +117,7 @@ class LingBotSession:
         """All headers were read when the session was opened; what is left is what reads the files."""
         self._parts.check()
 
-    def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
-    ) -> Iterator[tuple[Turns, Parts]]:
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, and what each turn takes."""
         if self._config.weights in QUANTISATIONS:
             check_quantised(self._config.weights)
@@ -130,9 +128,8 @@ class LingBotSession:
             decode_dtype=getattr(torch, self._config.decode_dtype),
             text=self._parts.text_config,
             encodes=self._given_frames > 0,
-            sink_follows=sink_follows,
         )
-        return needs.options(plan, dtype, weights=self._config.weights, bank=self._config.bank)
+        return needs.options(plan, dtype, weights=self._config.weights)
 
     def load(
         self,

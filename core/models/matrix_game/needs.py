@@ -8,14 +8,13 @@ from functools import cached_property
 
 import torch
 
-from core.memory.bank import Tier
 from core.memory.plan import MemoryPlan
 from core.models.wan.clip_config import ClipConfig, clip_bytes
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import ROTATIONS, WIDE_BYTES, pass_bytes, retrieval_bytes
+from core.models.wan.pass_bytes import ROTATIONS, WIDE_BYTES, pass_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.video_bytes import VideoBytes
-from core.placement import Parts, Turns, bank_tiers, with_memory
+from core.placement import Parts, Turns
 
 TILE = (28, 44)
 """Latent rows and columns of a tile: a quarter of 44x80, with the overlap."""
@@ -39,7 +38,6 @@ class Needs:
         decode_dtype: In which the codec computes.
         action_frames: Latent frames of actions within reach.
         encodes: Whether a given clip is encoded while the rollout runs.
-        sink_follows: Whether the sink's keys are kept before RoPE, too.
     """
 
     network: WanConfig
@@ -49,13 +47,10 @@ class Needs:
     decode_dtype: torch.dtype
     action_frames: int
     encodes: bool
-    sink_follows: bool = False
 
-    def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, bank: Tier | None
-    ) -> Iterator[tuple[Turns, Parts]]:
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
-        steps = [Turns(bank=tier) for tier in bank_tiers(bank)]
+        steps = [Turns()]
         if self._video.tiles(TILE):
             steps.append(replace(steps[-1], decode_tile=TILE))
         for turns in steps:
@@ -78,7 +73,6 @@ class Needs:
             "pass": pass_bytes(net, layout.tokens_per_chunk, dtype, camera_ready=True),
             "pass of the actions": self._steering_bytes(layout.tokens_per_chunk, element),
             "decode": codec.decode_step + video.pictures(layout.chunk_frames + 2),
-            "retrieval": retrieval_bytes(plan, dtype, sink_follows=self.sink_follows),
         }
         if self.encodes:
             device["encoder of the prefix"] = video.encoder_held
@@ -86,7 +80,7 @@ class Needs:
                 layout.chunk_frames
             )
         tower = clip_bytes(self.clip, element_bytes=element).total
-        parts = Parts(
+        return Parts(
             device=device,
             transient=transient,
             host={"codec": 0 if turns.decode_tile is None else codec.decoder_cache},
@@ -95,7 +89,6 @@ class Needs:
                 "picture": video.loading(layout.num_frames),
             },
         )
-        return with_memory(parts, plan, turns.bank, sink_follows=self.sink_follows)
 
     @cached_property
     def _video(self) -> VideoBytes:

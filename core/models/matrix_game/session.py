@@ -125,9 +125,7 @@ class MatrixGameSession:
         """All headers were read when the session was opened; what is left is what reads the files."""
         self._parts.check()
 
-    def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
-    ) -> Iterator[tuple[Turns, Parts]]:
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
         """What can be turned when memory is short, and what each turn takes."""
         needs = Needs(
             network=self._parts.transformer.config,
@@ -137,9 +135,8 @@ class MatrixGameSession:
             decode_dtype=self._decode_dtype,
             action_frames=self._variant.window_frames,
             encodes=self._given_frames > 0,
-            sink_follows=sink_follows,
         )
-        return needs.options(plan, dtype, bank=self._config.bank)
+        return needs.options(plan, dtype)
 
     def load(
         self,

@@ -25,7 +25,7 @@ from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
 from core.models.weight_cache import WeightCache
-from core.placement import Parts, Turns, bank_tiers, with_memory
+from core.placement import Parts, Turns
 from core.script import Script
 from core.video.reader import read_image, read_video
 
@@ -49,7 +49,6 @@ class MiniSession:
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         _refuse_foreign(config)
-        self._bank = config.bank
         self._mini = MiniConfig()
         self.frame_size = (self._mini.width_px, self._mini.height_px)
         self.inputs: Mapping[str, Path] = {}
@@ -84,13 +83,10 @@ class MiniSession:
         """Look at the packaged weights."""
         read_config(WEIGHTS)
 
-    def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool = False
-    ) -> Iterator[tuple[Turns, Parts]]:
-        """The bank can lie in host memory; all else is too small to matter."""
-        parts = Parts(device={"weights": self.footprint(dtype).parameter_bytes})
-        for bank in bank_tiers(self._bank):
-            yield Turns(bank=bank), with_memory(parts, plan, bank, sink_follows=sink_follows)
+    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+        """All but the bank is too small to be worth a turn."""
+        del plan
+        yield Turns(), Parts(device={"weights": self.footprint(dtype).parameter_bytes})
 
     def load(
         self,

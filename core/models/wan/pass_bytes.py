@@ -1,10 +1,9 @@
-"""What a pass of the network, and retrieval before it, take beside weights, window and bank."""
+"""What a pass of the network takes beside weights, window and bank."""
 
 from __future__ import annotations
 
 import torch
 
-from core.memory.plan import MemoryPlan
 from core.models.wan.config import WanConfig
 
 WIDE_BYTES = 4
@@ -68,27 +67,3 @@ def _feeding(config: WanConfig, narrow: int) -> int:
     """
     held = 5 if config.has_context else 3
     return config.dim * (2 * WIDE_BYTES + held * narrow) + 2 * config.ffn_dim * narrow
-
-
-def retrieval_bytes(plan: MemoryPlan, dtype: torch.dtype, *, sink_follows: bool) -> int:
-    """Bytes that come and go on the device when tokens are put back into the window.
-
-    Of one layer at a time: keys and values from the bank, and the keys in float32, turned, and cast back; or
-    the next layer's beside the last one's. Frames that stay visible beyond recent are moved in all layers at
-    once.
-
-    Args:
-        plan: What is put back when.
-        dtype: Of keys and values.
-        sink_follows: Whether the sink's keys are turned anew, too.
-    """
-    footprint, narrow = plan.footprint, dtype.itemsize
-    inserted = max(step.num_inserted for step in plan.steps)
-    if plan.pruning.keys_on_use:  # whole chunks, one at a time
-        inserted = footprint.tokens_per_chunk if inserted else 0
-    turned = 2 * WIDE_BYTES + narrow if narrow < WIDE_BYTES else WIDE_BYTES
-    width, angles = footprint.num_heads * footprint.head_dim, 2 * footprint.head_dim * WIDE_BYTES
-    put_back = inserted * (width * max(4 * narrow, 2 * narrow + turned) + angles)
-    sink = plan.layout.sink_frames * footprint.tokens_per_frame * (width * turned + angles)
-    carried = max(len(step.carried_frames) for step in plan.steps) * footprint.tokens_per_frame
-    return max(put_back, sink if sink_follows else 0, carried * footprint.kv_bytes_per_token // 2)

@@ -71,6 +71,12 @@ class Rotation:
         """Rotation by the given angles, kept in float32."""
         return cls(angles.cos().float(), angles.sin().float())
 
+    def part(self, tokens: slice) -> Rotation:
+        """The rotation of some of the tokens; shares memory with this one."""
+        made = Rotation.__new__(Rotation)
+        made.turns = self.turns[..., tokens, :]
+        return made
+
     def apply(
         self, x: Shaped[Tensor, "*batch tokens heads head_dim"]
     ) -> Shaped[Tensor, "*batch tokens heads head_dim"]:

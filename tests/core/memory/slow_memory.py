@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode
 from core.memory.prune_policy import kept_tokens
+from core.memory.step import ChunkStep
 from core.memory.viewpoints import Viewpoints
 from core.sampler import denoise
 from tests.core.memory.tiny import LEVELS, TinyControls, noise_of

@@ -68,10 +68,11 @@ def test_a_snapshot_holds_every_tensor():
     plan = make_plan(VIEWS, **CASES["pose-key"])
     memory = memory_of("pose-key", plan)
     state = memory.state()
-    assert set(state) == {"window.keys", "window.values", "bank.keys", "bank.values", "bank.ids"}
-    assert sum(t.nbytes for t in state.values()) == memory.nbytes
+    bank = {"bank.device", "bank.host", "bank.scales"}
+    assert set(state) == {"window.keys", "window.values", "inserted", *bank}
+    assert sum(t.nbytes for t in state.values() if t.ndim) == memory.nbytes - memory.bank.staging_bytes
     assert memory.window.nbytes == plan.window_bytes
-    assert memory.bank.keys.nbytes + memory.bank.values.nbytes == plan.bank_bytes
+    assert memory.tier_bytes == plan.tier_bytes
 
 
 @pytest.mark.parametrize("name", ["pose", "pose-key", "pose-on-use", "rays", "rays-slot"])
@@ -110,11 +111,24 @@ def test_keep_all_keeps_every_raw_key():
         seen.clear()
         controls.chunk(step.chunk).flow(latents, 0.0, Spy(memory.commit_cache(step)))
         for layer, k, v in seen:
-            tokens = memory.bank.read(layer, torch.from_numpy(step.store_pool))
+            (stored,) = plan.residency.steps[step.chunk].stores
+            rows = memory.bank.pools["device"][layer][:, stored.slots.unpack()]
+            tokens = memory.bank.unpack(layer, rows, None)
             assert torch.equal(tokens.keys, k)
             assert torch.equal(tokens.values, v)
-            first = step.chunk * VIEWS.tokens_per_chunk
-            assert tokens.ids[0].tolist() == list(range(first, first + VIEWS.tokens_per_chunk))
+
+
+NANS = -1  # every bit set: not a number, whatever the type
+
+
+def still_read(plan, chunk, slots):
+    """The slots whose next use after a chunk is a read, not a store."""
+    left, found = set(slots), set()
+    for tiers in plan.residency.steps[chunk + 1 :]:
+        read = {int(slot) for part in tiers.reads for slot in part.slots.unpack()}
+        found |= left & read
+        left -= read | {int(slot) for part in tiers.stores for slot in part.slots.unpack()}
+    return found
 
 
 @pytest.mark.parametrize("name", ["pose", "pose-key", "pose-on-use", "rays"])
@@ -122,18 +136,20 @@ def test_what_is_never_asked_for_again_is_not_stored(name):
     """The pool is as large as the plan's peak, and only what is live is ever read."""
     plan = make_plan(VIEWS, **CASES[name])
     memory = memory_of(name, plan)
-    assert memory.bank.keys.shape[2] == plan.pool_tokens < VIEWS.num_chunks * VIEWS.tokens_per_chunk
+    pool = memory.bank.pools["device"]
+    assert pool.shape[2] == plan.residency.pool_tokens["device"] <= plan.pool_tokens
+    assert plan.pool_tokens < VIEWS.num_chunks * VIEWS.tokens_per_chunk
     expected = run(VIEWS, plan, memory_of(name, plan))
     controls, ours = TinyControls(VIEWS), []
     live: set[int] = set()
-    for step in plan.steps:
-        free = torch.tensor(sorted(set(range(plan.pool_tokens)) - live), dtype=torch.int64)
-        memory.bank.keys[:, :, free] = memory.bank.values[:, :, free] = float("nan")
+    for step, tiers in zip(plan.steps, plan.residency.steps, strict=True):
+        free = torch.tensor(sorted(set(range(pool.shape[2])) - live), dtype=torch.int64)
+        pool[:, :, free] = NANS
         one = replace(plan, steps=(step,))
         ours += [r.latents for r in rollout(controls, one, memory, levels=LEVELS, noise=noise_of(1))]
-        later = [s for s in plan.steps if s.chunk > step.chunk]
-        live |= {int(slot) for slot in step.store_pool}
-        live &= {int(slot) for s in later for slot in s.insert_pool}
+        live |= {int(slot) for part in tiers.stores for slot in part.slots.unpack()}
+        live = still_read(plan, step.chunk, live)
+        assert len(live) == tiers.live[0]
     assert equal(ours, expected)
 
 
@@ -150,9 +166,9 @@ def test_unfilled_window_slots_are_never_read(name):
 def test_slab_and_pool_are_allocated_once(name):
     plan = make_plan(VIEWS, **CASES[name])
     memory = memory_of(name, plan)
-    places = {key: t.data_ptr() for key, t in memory.state().items()}
+    places = {key: t.data_ptr() for key, t in memory.state().items() if t.ndim}
     for result in rollout(TinyControls(VIEWS), plan, memory, levels=LEVELS, noise=noise_of(1)):
-        assert {key: t.data_ptr() for key, t in memory.state().items()} == places
+        assert {key: t.data_ptr() for key, t in memory.state().items() if t.ndim} == places
         keys, values = memory.window.read(0, memory.commit_cache(result.step).filled)
         assert keys.data_ptr() == memory.window.keys.data_ptr()  # attention reads the slab itself
         assert values.data_ptr() == memory.window.values.data_ptr()
@@ -211,7 +227,7 @@ def test_gpu_agrees_and_so_do_its_tiers(name):
     gpu = torch.device("cuda")
     device = run(VIEWS, plan, memory_of(name, plan, device=gpu))
     host = memory_of(name, plan, device=gpu, tier="host")
-    assert host.bank.keys.is_pinned() or plan.pool_tokens == 0
+    assert host.bank.pools["host"].is_pinned() or plan.pool_tokens == 0
     assert equal(run(VIEWS, plan, host), device)
     for a, b in zip(device, run(VIEWS, plan, memory_of(name, plan)), strict=True):
         torch.testing.assert_close(a.cpu(), b, atol=2e-3, rtol=0)

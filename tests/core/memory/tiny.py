@@ -14,6 +14,7 @@ from core.memory.planner import plan_memory
 from core.memory.positions import PositionMode
 from core.memory.prune_policy import Pruning
 from core.memory.strategies.base import Strategy
+from core.memory.tiers import Room, Tier
 from core.memory.viewpoints import Viewpoints
 from core.memory.world_memory import WorldMemory
 from core.models.mini.conditioning import ray_features
@@ -137,6 +138,9 @@ def noise_of(batch: int, device: torch.device = CPU) -> Callable[[int, int], tor
 
 def new_memory(plan: MemoryPlan, **changes) -> WorldMemory:
     settings = {"trained_frames": 9, "device": CPU, "dtype": torch.float32}
+    tier: Tier | None = changes.pop("tier", None)
+    if tier is not None:
+        plan = plan.within(Room.only(tier))
     return WorldMemory(plan, **(settings | changes))
 
 

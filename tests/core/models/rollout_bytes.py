@@ -54,7 +54,6 @@ def rollout_peaks(job: Job, turns: Turns) -> Peaks:
             trained_frames=job.session.trained_frames,
             device=job.device,
             dtype=job.dtype,
-            tier=turns.bank,
         )
         shape = (1, model.latent_shape[0], job.plan.layout.chunk_frames, *model.latent_shape[1:])
         noise = seeded_noise(0, shape, torch.device("cpu"))

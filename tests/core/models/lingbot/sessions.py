@@ -88,7 +88,6 @@ class Run:
             trained_frames=self.session.trained_frames,
             device=CPU,
             dtype=self.job.dtype,
-            tier=(turns or self.job.placement.turns).bank,
         )
         results = rollout(
             model.controls, self.plan, memory, levels=model.levels, noise=self.noise, given=model.given

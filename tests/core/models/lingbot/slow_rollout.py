@@ -11,7 +11,8 @@ import itertools
 import numpy as np
 import torch
 
-from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.plan import MemoryPlan
+from core.memory.step import ChunkStep
 from core.models.wan.codec import StreamingEncoder
 from core.models.wan.network import WanNetwork
 from core.models.wan.vae import WanVae

@@ -83,9 +83,9 @@ def test_what_stays_wide(narrow: WanNetwork, monkeypatch: pytest.MonkeyPatch) ->
         "head": {torch.float32},
     }
     (memory,) = memories
-    assert memory.bank.keys.numel() > 0
-    stored = (memory.window.keys, memory.window.values, memory.bank.keys, memory.bank.values)
-    assert {tensor.dtype for tensor in stored} == {torch.bfloat16}
+    assert memory.tier_bytes["device"] == memory.plan.bank_bytes > 0
+    kept = (memory.window.keys.dtype, memory.window.values.dtype, memory.bank.format.dtype)
+    assert set(kept) == {torch.bfloat16}
 
 
 def test_weights_are_rounded_once(narrow: WanNetwork) -> None:

@@ -20,7 +20,7 @@ from core.memory.world_memory import WorldMemory
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.video_bytes import SETTLED_FRAMES
 from core.noise import seeded_noise
-from core.placement import Parts, Turns
+from core.placement import Parts, Turns, with_bank, with_window
 from core.rollout import rollout
 from tests.core.models.wan.live_bytes import LiveBytes
 from tests.tiny_lingbot import write_checkpoint
@@ -77,7 +77,6 @@ def live_bytes(job: Job, turns: Turns) -> tuple[int, int, int]:
             positions=job.positions,
             device=CPU,
             dtype=job.dtype,
-            tier=turns.bank,
         )
         shape = (1, model.latent_shape[0], job.plan.layout.chunk_frames, *model.latent_shape[1:])
         passes = decoding = 0
@@ -112,10 +111,11 @@ def test_a_rollout_takes_what_was_said(checkpoint: Path, settings: dict[str, Any
 def test_the_smallest_rollout_takes_what_was_said(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streamed weights, bank on the host, tiles, a camera that is computed in every pass."""
     monkeypatch.setattr("core.models.lingbot.needs.TILE", (8, 8))
-    job = prepared(checkpoint)
+    job = prepared(checkpoint, bank="host")
     *_, (turns, parts) = job.session.options(job.plan, job.dtype)
     assert turns.weights.resident_blocks == 0
-    assert (turns.bank, turns.decode_tile, turns.camera_ready) == ("host", (8, 8), False)
+    assert (turns.decode_tile, turns.camera_ready) == ((8, 8), False)
+    parts = with_bank(with_window(parts, job.plan), job.plan)
     _, passes, decoding = live_bytes(job, turns)
     said = parts.device_bytes + parts.host_bytes
     assert 0.8 * said_of_passes(parts) < passes <= said_of_passes(parts)

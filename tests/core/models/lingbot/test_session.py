@@ -31,7 +31,7 @@ MODES = {
 PLACED = {
     "camera in every pass": Turns(camera_ready=False),
     "streamed": Turns(weights=WeightPlacement(resident_blocks=0)),
-    "one slot": Turns(weights=WeightPlacement(resident_blocks=1, slots=1), camera_ready=False, bank="host"),
+    "one slot": Turns(weights=WeightPlacement(resident_blocks=1, slots=1), camera_ready=False),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.memory.positions import PositionMode
+from core.memory.tiers import Room, Tier
 from core.rollout import rollout
 from tests.core.memory.slow_memory import SlowMemory
 from tests.core.models.matrix_game.golden_memory import (
@@ -48,10 +49,12 @@ def positions_of(settings: dict) -> PositionMode:
 
 
 @cache
-def quick(name: str, **changes: object) -> list[torch.Tensor]:
+def quick(name: str, *, tier: Tier | None = None, **changes: object) -> list[torch.Tensor]:
     """Clean latents of every chunk, through the engine."""
     variant, settings = CASES[name]
     plan = make_plan(**settings)
+    if tier is not None:
+        plan = plan.within(Room.only(tier))
     memory = make_memory(plan, variant, positions_of(settings), **changes)
     results = rollout(make_controls(variant), plan, memory, levels=levels_of(variant), noise=noise)
     return [result.latents for result in results]

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from core.memory.positions import sink_follows
 from core.models.matrix_game import needs
 from core.models.matrix_game.config import find_variant
 from core.models.matrix_game.needs import Needs
 from core.models.wan.clip_config import CLIP_VIT_H
 from core.models.wan.config import ActionConfig, WanConfig
 from core.models.wan.vae_config import WAN_VAE
-from core.placement import Turns
+from core.placement import Turns, with_bank, with_window
 from tests.core.models.matrix_game.sessions import prepared, write_inputs, write_models
 from tests.core.models.rollout_bytes import fuse_attention, rollout_peaks, said_of_passes
 
@@ -66,9 +67,11 @@ def test_a_clip_that_is_encoded_as_the_rollout_goes(folder: Path) -> None:
 def test_the_smallest_rollout_takes_what_was_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bank on the host, frames in tiles."""
     monkeypatch.setattr(needs, "TILE", (8, 8))
-    job = prepared(folder, folder)
+    job = prepared(folder, folder, bank="host")
     *_, (turns, parts) = job.session.options(job.plan, job.dtype)
-    assert turns == Turns(bank="host", decode_tile=(8, 8))
+    assert turns == Turns(decode_tile=(8, 8))
+    follows = sink_follows(job.positions, job.plan.layout, trained_frames=job.session.trained_frames)
+    parts = with_bank(with_window(parts, job.plan, sink_follows=follows), job.plan)
     peaks, said = rollout_peaks(job, turns), parts.device_bytes + parts.host_bytes
     assert 0.8 * said_of_passes(parts) < peaks.passes <= said_of_passes(parts)
     assert 0.8 * said < peaks.highest <= said
@@ -105,7 +108,7 @@ def test_the_released_network(folder: Path) -> None:
         encodes=False,
     )
     plan = prepared(folder, folder, size="640x352").plan
-    (turns, parts), *_, (_, least) = wide.options(plan, torch.bfloat16, bank=None)
+    (turns, parts), *_, (_, least) = wide.options(plan, torch.bfloat16)
     assert turns == Turns()
     unused_gains = 15 * 4 * 64
     assert parts.device["weights"] == 2 * (1_619_242_304 - unused_gains)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from core.memory.layout import WindowLayout
-from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode, frame_shifts, sink_start
+from core.memory.step import ChunkStep
 from core.models.matrix_game.config import find_variant
 from core.models.matrix_game.pictures import cropped
 from core.models.wan.clip import encode_image

@@ -39,7 +39,8 @@ def descend(checkpoint: Path) -> tuple[list[Placement], BudgetError]:
     """Every placement that a budget forces, each a byte less than the one before takes; then what is said."""
     placements = [prepared(checkpoint, **QUICK).placement]
     while True:
-        budget = placements[-1].parts.device_bytes - 1
+        last = placements[-1]
+        budget = last.parts.device_bytes - (last.plan.tier_bytes["device"] or 1)
         try:
             placements.append(prepared(checkpoint, vram_budget=budget, **QUICK).placement)
         except BudgetError as error:
@@ -56,10 +57,13 @@ class TestBudgets:
         """First the bank goes to the host, then the camera's part is computed anew, then weights stream."""
         placements, error = descend(deep)
         turns = [placement.turns for placement in placements]
-        told = [(t.bank, t.camera_ready, t.weights.resident_blocks) for t in turns]
-        assert told[:3] == [("device", True, None), ("host", True, None), ("host", False, None)]
-        assert all(each[:2] == ("host", False) for each in told[3:])
-        resident = [each[2] for each in told[3:]]
+        banks = [[tier for tier, size in each.plan.tier_bytes.items() if size] for each in placements]
+        assert banks[:2] == [["device"], ["host"]]
+        assert banks[-1] == ["host"]
+        told = list(dict.fromkeys((t.camera_ready, t.weights.resident_blocks) for t in turns))
+        assert told[:2] == [(True, None), (False, None)]
+        assert not any(ready for ready, _ in told[2:])
+        resident = [blocks for _, blocks in told[2:]]
         assert resident == sorted(resident, reverse=True)
         assert (len(resident), resident[-1]) == (4, 0)
         needed = placements[-1].parts.device_bytes
@@ -79,7 +83,7 @@ class TestBudgets:
             assert {each.tier for chunk in log.chunks for each in chunk.retrieved} == {"host"}
             assert log.plan["device_budget_bytes"] == each.get("vram_budget")
             assert max(chunk.device_bytes for chunk in log.chunks) <= log.plan["predicted_device_bytes"]
-        assert told.stderr.splitlines() == [f"warning: {words}" for words in smallest.turns.words]
+        assert told.stderr.splitlines() == [f"warning: {words}" for words in smallest.words]
         assert smallest.parts.device_bytes <= int(smallest.budgets.device or 0)
 
     def test_too_small(self, deep: Path, files_stay_closed: None) -> None:

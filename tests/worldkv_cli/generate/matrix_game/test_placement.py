@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.memory.positions import sink_follows
 from core.models.matrix_game import needs
+from core.placement import with_window
 from core.video.reader import read_video
 from tests.worldkv_cli.generate.matrix_game.runs import generate, prepared, warnings
 from tests.worldkv_cli.generate.runs import log_of
@@ -31,7 +33,7 @@ def mib(num_bytes: int, *, up: bool = False) -> str:
 @pytest.mark.slow
 def test_a_bank_on_the_host_gives_the_same_bits(models: Path) -> None:
     plain = prepared(models, **QUICK)
-    forced = plain.placement.parts.device_bytes - 1
+    forced = plain.placement.parts.device_bytes - plain.placement.plan.tier_bytes["device"]
     flags = {"plain": {}, "forced": {"vram_budget": forced}}
     for out, each in flags.items():
         told = generate(models, out=out, **QUICK, **each)
@@ -51,7 +53,9 @@ def test_a_small_budget_decodes_in_tiles(models: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(needs, "TILE", (8, 8))
     wide = {**QUICK, "size": "96x64"}
     job = prepared(models, **wide)
-    *_, (_, least) = job.session.options(job.plan, job.dtype)
+    *_, (_, parts) = job.session.options(job.plan, job.dtype)
+    follows = sink_follows(job.positions, job.plan.layout, trained_frames=job.session.trained_frames)
+    least = with_window(parts, job.plan, sink_follows=follows)
     told = generate(models, **wide, vram_budget=least.device_bytes)
     assert told.exit_code == 0, told.stderr
     assert told.stderr == warnings(HOST, TILES)
