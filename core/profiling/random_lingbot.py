@@ -21,6 +21,7 @@ from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
 from core.models.wan.text_config import UMT5_XXL, TextConfig
 from core.models.wan.weights import held_bytes
+from core.models.weight_cache import WeightCache
 from core.placement import Turns
 from core.profiling.random_weights import random_network, random_vae
 from core.profiling.sizes import Sizes
@@ -75,7 +76,7 @@ class RandomLingBotSession(real.LingBotSession):
         dtype: torch.dtype,
         turns: Turns,
         on_load: OnLoad | None = None,
-        **_: object,
+        weights: WeightCache | None = None,  # noqa: ARG002 - random ones are made anew
     ) -> LoadedModel:
         """Make codec and network; the prompt's encoder is left out, its tokens are noise."""
         told, net = on_load or (lambda *_: None), self._sizes.network

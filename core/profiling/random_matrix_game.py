@@ -25,6 +25,7 @@ from core.models.wan.first_picture import FirstPicture
 from core.models.wan.size import STEP_PX
 from core.models.wan.weights import held_bytes
 from core.models.wan.weights_placement import WeightPlacement
+from core.models.weight_cache import WeightCache
 from core.placement import Turns
 from core.profiling.random_lingbot import Sized, noise_picture
 from core.profiling.random_weights import random_network, random_vae
@@ -88,7 +89,7 @@ class RandomMatrixGameSession(real.MatrixGameSession):
         dtype: torch.dtype,
         turns: Turns,
         on_load: OnLoad | None = None,
-        **_: object,
+        weights: WeightCache | None = None,  # noqa: ARG002 - random ones are made anew
     ) -> LoadedModel:
         """Make codec and network; the picture's encoder is left out, its tokens are noise."""
         told = on_load or (lambda *_: None)
