@@ -53,8 +53,9 @@ def nearest_stays(stays: Stays, room: int) -> Int64[np.ndarray, " stays"]:
     """Tokens of each stay that a tier takes, so that as many reads as possible are served from it.
 
     Whenever more tokens would stay than there is room for, those go elsewhere whose next read is furthest
-    away, for the whole of their stay. No other choice serves more reads. A second tier that chooses in the
-    same way from what is left serves, together with the first, as many as one tier of both rooms would.
+    away, for the whole of their stay. No other choice serves more reads. A second tier chooses likewise
+    from what is left, the best that it can do; one tier of both rooms might serve a few more, because there
+    a token could go down in the middle of its stay, which would be written twice.
 
     Source: Belady 1966 (replacement), in the form of Carlisle and Lloyd 1995 and Faigle and Nawijn 1995
     (largest k-colourable set of intervals).
