@@ -181,10 +181,11 @@ RULES: dict[str, Rule] = {
     "min of 1, 2, 4, 8": _at_depths(lambda a: a.min(0), 1.0, 2.0, 4.0, 8.0),
     "mean of 1, 2, 4, 8": _at_depths(lambda a: a.mean(0), 1.0, 2.0, 4.0, 8.0),
     "arc from 2": _arc(0.0, 2.0),
-    "arc": _arc(0.0),
-    "arc + 0.3": _arc(0.3),
-    "arc + 0.6": _arc(0.6),
-    "arc + 1": _arc(1.0),
+    "arc from 4": _arc(0.0, 4.0),
+    "arc from 4 + 0.6": _arc(0.6, 4.0),
+    "arc from 4 + 1": _arc(1.0, 4.0),
+    "arc by the path": _arc(0.0),
+    "arc by the path + 1": _arc(1.0),
     "true depth": _true_depth,
 }
 
@@ -224,6 +225,7 @@ def strategies(chunks: int) -> dict[str, Strategy]:
         "coverage": Coverage(num_chunks=chunks),
         "rays, the old rule": Rays(**old),
         "rays": Rays(),
+        "rays, true to depth": Rays(near_depth=4.0, translation_weight=0.0),
     }
 
 

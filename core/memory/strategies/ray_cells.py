@@ -93,6 +93,8 @@ def cell_grid(viewpoints: Viewpoints, max_cells: int = MAX_CELLS) -> CellGrid:
     edges, then the squarest. One token a cell where the budget allows.
     """
     (rows, cols), (width, height) = viewpoints.grid, viewpoints.image_size
+    if rows * cols <= max_cells:
+        return CellGrid(grid=viewpoints.grid, cell=(1, 1), chunk_frames=viewpoints.chunk_frames)
     high = height / rows / float(np.median(viewpoints.intrinsics[:, 1]))
     wide = width / cols / float(np.median(viewpoints.intrinsics[:, 0]))
     best: tuple[float, int, float, tuple[int, int]] | None = None

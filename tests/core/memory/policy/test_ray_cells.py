@@ -28,6 +28,7 @@ BUDGET = 300
         ((832, 480), (30, 52), (6, 6), (5, 9)),  # LingBot: the last column is cut
         ((640, 352), (22, 40), (4, 4), (6, 10)),  # Matrix-Game: the lowest row is cut
         ((80, 48), (3, 5), (1, 1), (3, 5)),  # mini: every token for itself
+        ((64, 48), (2, 8), (1, 1), (2, 8)),  # however oblong
         ((640, 10), (1, 640), (1, 10), (1, 64)),  # one row of tokens, ten times as high as wide
     ],
 )
