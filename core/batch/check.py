@@ -11,9 +11,11 @@ from core.batch.loader import BatchJob
 from core.batch.planning import plan_key
 from core.batch.problems import Problem, Problems
 from core.batch.settings import FILE_KEYS, in_manifest
+from core.calibration import load_calibration, predict_times
 from core.config import Resolved
 from core.errors import WorldKVError
-from core.generate import prepare
+from core.generate import Job, prepare
+from core.hardware import device_info
 from trajectories.errors import TrajectoryError
 
 VIDEO_BYTES_PER_PIXEL = 0.1
@@ -33,6 +35,7 @@ class JobPlan:
         device: Where it was planned for.
         device_bytes: Predicted peak on the device.
         host_bytes: Predicted peak in host memory.
+        seconds: Predicted time; None where this machine has no calibration of the model.
         notes: What the user should know.
     """
 
@@ -42,6 +45,7 @@ class JobPlan:
     device: str
     device_bytes: int
     host_bytes: int
+    seconds: float | None
     notes: tuple[str, ...]
 
     @property
@@ -90,6 +94,13 @@ class BatchCheck:
     def num_frames(self) -> int:
         """Video frames of all jobs that can run."""
         return sum(checked.plan.num_frames for checked in self.jobs if checked.plan is not None)
+
+    @property
+    def seconds(self) -> float | None:
+        """What they will take one after the other; None unless it is known of all."""
+        found = [checked.plan.seconds for checked in self.jobs if checked.plan is not None]
+        known = [each for each in found if each is not None]
+        return sum(known) if known and len(known) == len(found) else None
 
     @property
     def disk_bytes(self) -> int:
@@ -149,8 +160,20 @@ def plan_of(resolved: Resolved) -> JobPlan | Problem:
         device=str(job.device),
         device_bytes=int(str(predicted["predicted_device_bytes"])),
         host_bytes=int(str(predicted["predicted_host_bytes"])),
+        seconds=_seconds_of(job),
         notes=job.notes,
     )
+
+
+def _seconds_of(job: Job) -> float | None:
+    """How long a job will take by the profile of this machine, if one was made."""
+    dtype, model = str(job.dtype), device_info(job.device).model
+    calibration = load_calibration(job.config.model, model, dtype)
+    if calibration is None:
+        return None
+    session = job.session
+    told = predict_times(calibration, job.plan, frame_size=session.frame_size, passes=session.passes)
+    return told.total_s
 
 
 def _checked(job: BatchJob, result: JobPlan | Problem) -> CheckedJob:

@@ -37,6 +37,15 @@ def stamp_of(folder: Path) -> Stamp | None:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
+def num_chunks_made(folder: Path) -> int:
+    """Chunks that a run has finished so far."""
+    try:
+        with (folder / "chunks.jsonl").open("rb") as file:
+            return sum(line.endswith(b"\n") for line in file)
+    except OSError:
+        return 0
+
+
 def read_result(folder: Path) -> Result | None:
     """The run log of a folder, without the records of chunks; None if there is none.
 

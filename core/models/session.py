@@ -72,6 +72,7 @@ class Session(Protocol):
         frame_size: Width and height of a video frame in pixels.
         default_scale: Enlargement of the frames for display.
         trained_frames: Latent frames back that the model saw in training.
+        passes: Denoising passes of a chunk; the clean one comes on top.
         inputs: Files that went in.
         notes: What the user should know before it starts.
         logged: Numbers of the model's own that the log should hold.
@@ -84,6 +85,7 @@ class Session(Protocol):
     frame_size: tuple[int, int]
     default_scale: int
     trained_frames: int
+    passes: int
     inputs: Mapping[str, Path]
     notes: tuple[str, ...]
     logged: Mapping[str, object]

@@ -9,7 +9,7 @@ import typer
 
 from worldkv_cli.commands import batch_collect, batch_run, batch_status
 from worldkv_cli.commands.batch_errors import manifest_errors, print_problems
-from worldkv_cli.console import human_bytes, print_json, print_warning
+from worldkv_cli.console import human_bytes, human_time, print_json, print_warning
 
 if TYPE_CHECKING:
     from core.batch.check import BatchCheck
@@ -72,6 +72,8 @@ def summary_line(batch: Batch, found: BatchCheck) -> str:
     num = len(found.jobs)
     text = f"{num} job{'s' * (num != 1)} from {found.num_plans} plan{'s' * (found.num_plans != 1)}"
     text += f", {found.num_frames:,} frames, about {human_bytes(found.disk_bytes)} in {batch.out}"
+    if found.seconds is not None:
+        text += f", {found.seconds / 3600:.2g} hours one after the other"
     return text if good == num else f"{text}; {num - good} cannot run"
 
 
@@ -87,7 +89,9 @@ def notes_of(found: BatchCheck) -> list[str]:
 def _table(found: BatchCheck) -> str:
     """A line a job: frames, size and what it takes."""
     width = max(len(checked.job.name) for checked in found.jobs)
+    timed = any(checked.plan is not None and checked.plan.seconds is not None for checked in found.jobs)
     lines = [f"{'job':{width}}  {'chunks':>6}  {'frames':>6}  {'size':>9}  {'device':>8}  {'host':>8}"]
+    lines[0] += f"  {'time':>8}" if timed else ""
     for checked in found.jobs:
         name, plan = f"{checked.job.name:{width}}", checked.plan
         if plan is None:
@@ -96,7 +100,8 @@ def _table(found: BatchCheck) -> str:
             continue
         size = f"{plan.size[0]}x{plan.size[1]}"
         memory = f"{human_bytes(plan.device_bytes):>8}  {human_bytes(plan.host_bytes):>8}"
-        lines.append(f"{name}  {plan.num_chunks:6}  {plan.num_frames:6}  {size:>9}  {memory}")
+        time = f"  {human_time(plan.seconds):>8}" if plan.seconds is not None else ""
+        lines.append(f"{name}  {plan.num_chunks:6}  {plan.num_frames:6}  {size:>9}  {memory}{time}")
     return "\n".join(lines)
 
 
@@ -113,6 +118,7 @@ def _as_json(batch: Batch, found: BatchCheck) -> dict[str, Any]:
         "num_jobs": len(found.jobs),
         "num_plans": found.num_plans,
         "num_frames": found.num_frames,
+        "seconds": found.seconds,
         "disk_bytes": found.disk_bytes,
         "jobs": jobs,
         "problems": [asdict(problem) for problem in found.problems],

@@ -128,6 +128,11 @@ def as_json_object(batch: Batch, statuses: Sequence[JobStatus]) -> dict[str, Any
 
 
 def _line(each: JobStatus) -> str:
+    from core.batch.results import num_chunks_made
+
     tried = f"attempt {each.num_attempts}" if each.num_attempts > 1 else ""
     why = each.failure.problem if each.failure is not None else each.note
+    if each.state == "running":
+        made = num_chunks_made(each.job.folder)
+        why += f", {made} chunk{'s' * (made != 1)}"
     return f"{each.state:9}  {each.job.name}  {', '.join(filter(None, (tried, why)))}".rstrip()

@@ -80,6 +80,7 @@ class LingBotSession:
     """See `core.models.session.Session`."""
 
     default_scale = 1
+    passes = NoiseLevels.from_table(SHIFT).num_steps
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         refuse_foreign(config, _FOREIGN, hint="leave it out, or use --model matrix-game")

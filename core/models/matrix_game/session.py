@@ -77,6 +77,7 @@ class MatrixGameSession:
         self.ways_out = tuple(_ways_out(config))
         self._variant = find_variant(config.variant or DEFAULT_VARIANT)
         self.trained_frames = self._variant.window_frames
+        self.passes = len(self._variant.denoising_steps)
         self.defaults = WindowDefaults(
             SINK_FRAMES,
             self._variant.window_frames - script.chunk_frames,

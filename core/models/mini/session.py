@@ -20,7 +20,7 @@ from core.memory.plan import MemoryPlan
 from core.memory.viewpoints import Viewpoints
 from core.models.foreign import refuse_foreign
 from core.models.mini.config import CHUNK_FRAMES, MiniConfig
-from core.models.mini.model import WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
+from core.models.mini.model import LEVELS, WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World
 from core.models.session import LoadedModel, OnLoad, WindowDefaults
@@ -44,6 +44,7 @@ class MiniSession:
     defaults = DEFAULTS
     default_scale = 8
     trained_frames = MAX_TIME_FRAMES
+    passes = LEVELS.num_steps
     logged: Mapping[str, object] = MappingProxyType({})
     ways_out = ("--retrieve with less",)
 

@@ -1,3 +1,4 @@
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -5,8 +6,12 @@ import pytest
 from core.batch import check
 from core.batch.check import check_jobs
 from core.batch.devices import threads_a_worker, worker_devices
+from core.calibration import predict_times, save_calibration
 from core.errors import InputError
+from core.generate import prepare
+from core.hardware import device_info
 from tests.core.batch.manifests import load
+from tests.core.test_calibration import EXACT
 
 MIXED = """\
 version: 1
@@ -35,6 +40,25 @@ def test_jobs_that_differ_in_the_seed_share_a_plan(tmp_path: Path, monkeypatch: 
     assert plan.device_bytes > 10**7
     assert found.num_frames == 36
     assert found.disk_bytes == 3 * plan.disk_bytes == 3 * (4608 + 10_000)
+
+
+def test_time_by_the_profile_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None without a profile; with one, what it predicts for every plan."""
+    batch = load(tmp_path, MIXED.replace(", ./nothere.yaml", "").replace(", vram_budget: 1MB", ""))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert check_jobs(batch.jobs).seconds is None
+    job = prepare(batch.jobs[0].resolved)
+    name, version = device_info(job.device).model, metadata.version("torch").partition("+")[0]
+    save_calibration(
+        EXACT.model_copy(
+            update={"model": "mini", "dtype": "float32", "device_name": name, "torch_version": version}
+        )
+    )
+    told = predict_times(EXACT, job.plan, frame_size=(80, 48), passes=4)
+    found = check_jobs(batch.jobs)
+    assert found.jobs[0].plan is not None
+    assert found.jobs[0].plan.seconds == pytest.approx(told.total_s)
+    assert found.seconds == pytest.approx(6 * told.total_s)
 
 
 def test_problems_once_with_their_jobs(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from core.config import resolve
 from core.generate import Job, prepare
 from core.hardware import NOTHING_HELD, Held, budgets
 from core.models.mini.model import MiniModel
+from core.models.session import LoadedModel
 from core.models.weight_cache import WeightCache
 from core.placement import Parts
 from tests.core.models.lingbot import sessions as lingbot
@@ -90,14 +91,21 @@ class TestCache:
         assert (found.device, found.host) == (10**9, 2 * 10**9)
 
 
+def kept(job: Job, cache: WeightCache) -> LoadedModel:
+    """The job's model, from weights that are kept."""
+    return job.session.load(CPU, job.dtype, job.placement.turns, None, cache)
+
+
 class TestMini:
     def test_same_videos_from_one_load(self, tmp_path: Path) -> None:
         cache = WeightCache()
         settings = ({"seed": 0}, {"seed": 1, "memory": "sink"}, {"seed": 0, "prefix": 1})
-        kept = [video(mini(tmp_path, f"kept{i}", **s), cache) for i, s in enumerate(settings)]
+        shared = [video(mini(tmp_path, f"shared{i}", **s), cache) for i, s in enumerate(settings)]
         alone = [video(mini(tmp_path, f"alone{i}", **s)) for i, s in enumerate(settings)]
-        assert kept == alone
-        assert len(set(kept)) == 3
+        assert shared == alone
+        assert len(set(shared)) == 3
+        again = mini(tmp_path, "again")
+        assert again.session.passes == kept(again, cache).levels.num_steps
         assert cache.num_loads == 1
         assert cache.held.device == mini(tmp_path, "x").session.footprint(torch.float32).parameter_bytes
 
@@ -132,6 +140,8 @@ def test_lingbot_from_one_load(tmp_path: Path) -> None:
 
     first = video(job("first"), cache)
     second = video(job("second", memory="sink"), cache)
+    again = job("again")
+    assert again.session.passes == kept(again, cache).levels.num_steps
     assert cache.num_loads == 1
     assert second == video(job("alone", memory="sink")) != first
 
@@ -147,5 +157,7 @@ def test_matrix_game_from_one_load(tmp_path: Path) -> None:
 
     first = video(job("first"), cache)
     second = video(job("second", memory="sink", seed=1), cache)
+    again = job("again")
+    assert again.session.passes == kept(again, cache).levels.num_steps
     assert cache.num_loads == 1
     assert second == video(job("alone", memory="sink", seed=1)) != first

@@ -213,6 +213,17 @@ class TestRun:
             "error: no job has failed or was cancelled",
         )
 
+    def test_status_of_a_job_that_runs(self, good: Path) -> None:
+        loaded = load_batch(good)
+        assert read_history(loaded.state / "s1").claim("x") is not None
+        loaded.jobs[1].folder.mkdir()
+        (loaded.jobs[1].folder / "chunks.jsonl").write_text('{}\n{}\n{"torn')
+        lines = batch("status", "batch.yaml").stdout.splitlines()
+        assert lines[0] == "waiting    s0"
+        assert lines[1].startswith("running    s1  on ")
+        assert lines[1].endswith(f"process {os.getpid()}, 2 chunks")
+        assert lines[3] == "2 waiting, 1 running"
+
     def test_unknown_job(self, good: Path) -> None:
         told = batch("status", "batch.yaml", "s7")
         assert (told.exit_code, told.stderr.splitlines()[0]) == (2, "error: the batch has no job 's7'")
