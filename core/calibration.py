@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import tempfile
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,9 +55,9 @@ class Calibration(BaseModel):
     retrieve_fixed_ms: Amount = Field(description="Of every chunk, whatever it retrieves.")
     read_s_per_byte: dict[str, Amount] = Field(description="Bank to window, by tier.")
     decode_ms_per_megapixel: Amount = Field(description="Of decoded video.")
-    write_ms_per_megapixel: Amount = Field(description="Of written video, enlarged as it is.")
+    write_ms_per_megapixel: Amount = Field(description="Of video that is enlarged and handed over.")
+    encode_ms_per_megapixel: Amount = Field(description="Until it is in the file, beside the rollout.")
     write_fixed_ms: Amount = Field(default=0.0, description="Starting and finishing the file.")
-    write_overlaps: bool = Field(description="Whether writing goes on beside the rollout.")
     display_scale: int = Field(default=1, ge=1, description="Enlargement of the frames in the file.")
     video_stride: int = Field(ge=1, description="Video frames of a latent frame; the first is one.")
     load_s: Amount = Field(description="Weights.")
@@ -96,8 +97,8 @@ class StagePrediction:
         denoise_s: The sampler's passes.
         commit_s: Clean passes and storing.
         decode_s: Latents to frames.
-        write_s: Frames to the video.
-        total_s: From start to end; what overlaps is counted once.
+        write_s: Enlarging frames and handing them over, and finishing the video.
+        total_s: From start to end; encoding the video goes on beside it and counts only where it is slower.
         fps: Video frames a second from the first chunk on.
         num_frames: Video frames.
         last_chunk_s: The last chunk's retrieving, denoising and committing.
@@ -193,9 +194,20 @@ def save_calibration(calibration: Calibration, *, path: Path | None = None) -> P
     return target
 
 
-def predict_chunk(
-    calibration: Calibration, plan: MemoryPlan, chunk: int, *, passes: int, tier: str = "device"
-) -> ChunkPrediction:
+def read_bytes(plan: MemoryPlan, chunk: int) -> dict[str, int]:
+    """Bytes that a chunk reads from every tier of the bank from which it reads any."""
+    found = Counter[str]()
+    for part in plan.residency.steps[chunk].reads:
+        found[part.tier] += part.slots.count * plan.bank_token_bytes
+    return {tier: size for tier, size in found.items() if size}
+
+
+def stored_bytes(plan: MemoryPlan, chunk: int) -> int:
+    """Bytes that a chunk stores in the bank."""
+    return plan.steps[chunk].num_stored * plan.bank_token_bytes
+
+
+def predict_chunk(calibration: Calibration, plan: MemoryPlan, chunk: int, *, passes: int) -> ChunkPrediction:
     """Seconds of one chunk.
 
     Args:
@@ -203,7 +215,6 @@ def predict_chunk(
         plan: Of the rollout.
         chunk: Which.
         passes: Denoising passes of a chunk; the clean one comes on top.
-        tier: Where the bank lies.
     """
     step, shape, layout = plan.steps[chunk], plan.footprint, plan.layout
     tokens, keys = layout.tokens_per_chunk, plan.visible_tokens(step)
@@ -213,13 +224,13 @@ def predict_chunk(
         + tokens * calibration.token_flops / calibration.token_flops_per_s
         + 4 * tokens * keys * width / calibration.attention_flops_per_s
     )
-    stored, read = step.num_stored, step.num_inserted
     rates = calibration.read_s_per_byte
-    per_byte = rates.get(tier, max(rates.values(), default=0.0))
+    slowest = max(rates.values(), default=0.0)  # what was not measured is a guess, which the notes say
+    reading_s = sum(size * rates.get(tier, slowest) for tier, size in read_bytes(plan, chunk).items())
     return ChunkPrediction(
-        retrieve_s=calibration.retrieve_fixed_ms / 1e3 + read * shape.kv_bytes_per_token * per_byte,
+        retrieve_s=calibration.retrieve_fixed_ms / 1e3 + reading_s,
         denoise_s=calibration.prepare_ms_per_token * tokens / 1e3 + passes * one_pass,
-        commit_s=one_pass + stored * shape.kv_bytes_per_token * calibration.store_s_per_byte,
+        commit_s=one_pass + stored_bytes(plan, chunk) * calibration.store_s_per_byte,
     )
 
 
@@ -229,7 +240,6 @@ def predict_times(
     *,
     frame_size: tuple[int, int],
     passes: int,
-    tier: str = "device",
 ) -> StagePrediction:
     """Seconds of a whole rollout, stage by stage.
 
@@ -238,21 +248,19 @@ def predict_times(
         plan: Of the rollout.
         frame_size: Width and height of the video in pixels, before it is enlarged for display.
         passes: Denoising passes of a chunk; the clean one comes on top.
-        tier: Where the bank lies.
     """
-    chunks = [
-        predict_chunk(calibration, plan, chunk, passes=passes, tier=tier) for chunk in range(len(plan.steps))
-    ]
+    chunks = [predict_chunk(calibration, plan, chunk, passes=passes) for chunk in range(len(plan.steps))]
     num_frames = 1 + (plan.layout.num_frames - 1) * calibration.video_stride
     megapixels = num_frames * frame_size[0] * frame_size[1] / 1e6
     decode_s = megapixels * calibration.decode_ms_per_megapixel / 1e3
-    written = megapixels * calibration.display_scale**2 * calibration.write_ms_per_megapixel / 1e3
+    enlarged = megapixels * calibration.display_scale**2
+    written = enlarged * calibration.write_ms_per_megapixel / 1e3
+    encoded = enlarged * calibration.encode_ms_per_megapixel / 1e3
     retrieve_s, denoise_s, commit_s = (
         sum(getattr(chunk, name) for chunk in chunks) for name in ("retrieve_s", "denoise_s", "commit_s")
     )
-    made_s = retrieve_s + denoise_s + commit_s + decode_s
-    rollout_s = max(made_s, written) if calibration.write_overlaps else made_s + written
-    rollout_s += calibration.write_fixed_ms / 1e3
+    made_s = retrieve_s + denoise_s + commit_s + decode_s + written
+    rollout_s = max(made_s, encoded) + calibration.write_fixed_ms / 1e3
     return StagePrediction(
         load_s=calibration.load_s,
         encode_s=calibration.encode_s,
@@ -267,7 +275,7 @@ def predict_times(
         last_chunk_s=chunks[-1].total_s,
         how=_how(calibration),
         error=(calibration.median_error, calibration.largest_error),
-        notes=tuple(_doubts(calibration, plan, tier)),
+        notes=tuple(_doubts(calibration, plan)),
     )
 
 
@@ -279,7 +287,7 @@ def _how(calibration: Calibration) -> str:
     )
 
 
-def _doubts(calibration: Calibration, plan: MemoryPlan, tier: str) -> list[str]:
+def _doubts(calibration: Calibration, plan: MemoryPlan) -> list[str]:
     """Where a plan leaves what was measured."""
     doubts = []
     most = max(plan.visible_tokens(step) for step in plan.steps)
@@ -289,9 +297,9 @@ def _doubts(calibration: Calibration, plan: MemoryPlan, tier: str) -> list[str]:
         doubts.append(
             f"chunks have {plan.layout.tokens_per_chunk} tokens, the profile's {calibration.tokens_per_chunk}"
         )
-    moves = any(step.num_inserted for step in plan.steps)
-    if moves and tier not in calibration.read_s_per_byte:
-        doubts.append(f"reading a bank on the {tier} was not measured")
+    for tier in sorted({tier for chunk in range(len(plan.steps)) for tier in read_bytes(plan, chunk)}):
+        if tier not in calibration.read_s_per_byte:
+            doubts.append(f"reading the bank's {tier} tier was not measured")
     return doubts
 
 

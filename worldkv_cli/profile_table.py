@@ -36,7 +36,8 @@ def print_report(report: ProfileReport, files: Sequence[Path]) -> None:
         _write(f"before the rollout: {told}\n")
     if report.writing is not None:
         size = f"{report.writing.width}x{report.writing.height}"
-        _write(f"writing: {report.writing.frame_ms:.1f} ms a frame of {size}\n")
+        took = f"{report.writing.frame_ms:.1f} ms a frame of {size}"
+        _write(f"writing: {took}; encoding, beside the rollout: {report.writing.encoded_frame_ms:.1f} ms\n")
     if report.fit is not None:
         _write(
             f"calibration: chunk times foretold within {report.fit.median_error:.0%} (median of "

@@ -15,7 +15,6 @@ from core.config import GenerateConfig
 from core.models.registry import model_entry
 from core.models.session import Session
 from core.models.wan.config import WanConfig
-from core.profiling.engine import Cell
 from core.profiling.fit import Sample, fit_calibration
 from core.profiling.flops import pass_work
 from core.profiling.grid import Planned, cells_of
@@ -134,7 +133,7 @@ def _cell(measured: Measured, number: int, planned: Planned, *, on_gpu: bool) ->
         mode=planned.mode,
         budget_bytes=planned.budget_bytes,
         refused=planned.refused,
-        turns=tuple(cell.placement.turns.words),
+        turns=tuple(cell.placement.words),
         window_tokens=cell.plan.window_tokens,
         window_bytes=cell.plan.window_bytes,
         bank_bytes=cell.plan.bank_bytes,
@@ -183,11 +182,7 @@ def samples_of(measured: Measured) -> Iterator[Sample]:
         cell = measured.grid[number].cell
         if cell is not None:
             fastest = {f"{stage}_ms": min(each.ms[stage] for each in some) for stage in STAGES[:3]}
-            yield Sample(plan=cell.plan, chunk=chunk, tier=_tier(cell), **fastest)
-
-
-def _tier(cell: Cell) -> str:
-    return str(cell.placement.turns.bank)
+            yield Sample(plan=cell.plan, chunk=chunk, **fastest)
 
 
 def _calibration(measured: Measured, device: Device) -> Calibration | None:
@@ -218,8 +213,8 @@ def _calibration(measured: Measured, device: Device) -> Calibration | None:
         made_at=datetime.now(UTC),
         decode_ms_per_megapixel=statistics.median(decoded or [0.0]) / (frames * width * height / 1e6),
         write_ms_per_megapixel=0.0 if writing is None else writing.frame_ms / written_mp,
+        encode_ms_per_megapixel=0.0 if writing is None else writing.encoded_frame_ms / written_mp,
         write_fixed_ms=0.0 if writing is None else writing.fixed_ms,
-        write_overlaps=not device.name.startswith("cpu"),
         display_scale=session.default_scale,
         video_stride=entry.video_stride,
         load_s=0.0 if random else loaded,

@@ -7,9 +7,11 @@ the window where their keys would be.
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +20,10 @@ from torch import Tensor
 
 from core.config import Resolved, resolve
 from core.fitting import place
-from core.memory.plan import ChunkStep, MemoryPlan
+from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode
+from core.memory.step import ChunkStep
+from core.memory.tiers import Room
 from core.memory.world_memory import ChunkCache, WorldMemory
 from core.models.base import Controls, Decoder
 from core.models.matrix_game.controls import MatrixGameControls
@@ -38,6 +42,7 @@ from core.rollout import ChunkResult, rollout
 from core.script import Script
 from trajectories import Trajectory, load
 
+_NONE = -1
 _RETRIEVAL = ("retrieve", "retrieve_tokens", "strategy", "gate", "prune", "keep_ratio", "pooled")
 
 
@@ -65,8 +70,9 @@ class Cell:
 
     @property
     def memory_bytes(self) -> int:
-        """Window and bank."""
-        return self.plan.window_bytes + self.plan.bank_bytes
+        """Window and bank, as far as they lie in memory."""
+        tiers = self.plan.tier_bytes
+        return self.plan.window_bytes + tiers["device"] + tiers["host"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +83,13 @@ class Stage:
         model: The loaded model.
         device: Where it computes.
         dtype: Of weights, keys and values.
+        folder: Where a bank's disk tier lies.
     """
 
     model: LoadedModel
     device: torch.device
     dtype: torch.dtype
+    folder: Path = Path(tempfile.gettempdir())
 
     def memory(self, cell: Cell, *, one_layer: bool = False) -> WorldMemory:
         """A cell's window and bank, filled with noise.
@@ -93,12 +101,12 @@ class Stage:
         """
         kind = OneLayerMemory if one_layer else WorldMemory
         memory = kind(
-            cell.plan,
+            cell.plan.within(Room()) if one_layer else cell.plan,
             positions=cell.positions,
             trained_frames=cell.session.trained_frames,
             device=self.device,
             dtype=self.dtype,
-            tier="device" if one_layer else cell.placement.turns.bank,
+            folder=self.folder,
         )
         for tensor in memory.state().values():
             if tensor.is_floating_point():
@@ -154,10 +162,12 @@ class OneLayerMemory(WorldMemory):
         self._layers = plan.footprint.num_layers
 
     def begin(self, step: ChunkStep) -> ChunkCache:
-        """Retrieve once for every layer."""
-        for _ in range(self._layers - 1):
+        """Retrieve once for every layer, unless that was done ahead."""
+        ahead = self._inserted == step.chunk
+        for layer in range(self._layers):
+            if layer and not ahead:
+                self._inserted = _NONE
             super().begin(step)
-        super().begin(step)
         return _SharedCache(self, step, commits=False)
 
     def commit_cache(self, step: ChunkStep) -> ChunkCache:
@@ -271,7 +281,9 @@ def fresh_controls(controls: Controls) -> Controls:
     return fresh
 
 
-def load_timed(cell: Cell, device: torch.device, dtype: torch.dtype, told: OnLoad) -> Stage:
-    """Load the weights where a cell wants them."""
+def load_timed(
+    cell: Cell, device: torch.device, dtype: torch.dtype, told: OnLoad, folder: Path | None = None
+) -> Stage:
+    """Load the weights where a cell wants them; `folder` is where a bank's disk tier lies."""
     model = cell.session.load(device, dtype, cell.placement.turns, told)
-    return Stage(model, device, dtype)
+    return Stage(model, device, dtype, folder or Path(tempfile.gettempdir()))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from core.calibration import Calibration, predict_chunk
+from core.calibration import Calibration, predict_chunk, read_bytes, stored_bytes
 from core.memory.plan import MemoryPlan
 
 HELD_OUT_EVERY = 4
@@ -29,7 +30,6 @@ class Sample:
     Attributes:
         plan: Of the rollout.
         chunk: Which.
-        tier: Where the bank lies.
         retrieve_ms: Milliseconds from bank to window.
         denoise_ms: The sampler's passes.
         commit_ms: Clean pass and storing.
@@ -37,7 +37,6 @@ class Sample:
 
     plan: MemoryPlan
     chunk: int
-    tier: str
     retrieve_ms: float
     denoise_ms: float
     commit_ms: float
@@ -54,15 +53,10 @@ class Sample:
         width = shape.num_layers * shape.num_heads * shape.head_dim
         return 4.0 * self.plan.layout.tokens_per_chunk * self.keys * width
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that its clean pass stores."""
-        return self.plan.steps[self.chunk].num_stored * self.plan.footprint.kv_bytes_per_token
-
-    @property
-    def read_bytes(self) -> int:
-        """Bytes read from the bank."""
-        return self.plan.steps[self.chunk].num_inserted * self.plan.footprint.kv_bytes_per_token
+    @cached_property
+    def read_bytes(self) -> Mapping[str, int]:
+        """Bytes read from every tier of the bank."""
+        return read_bytes(self.plan, self.chunk)
 
 
 def fit_calibration(
@@ -112,7 +106,7 @@ def fit_calibration(
 
 def relative_error(calibration: Calibration, sample: Sample, passes: int) -> float:
     """How far the predicted time of a chunk is from the measured one."""
-    predicted = predict_chunk(calibration, sample.plan, sample.chunk, passes=passes, tier=sample.tier)
+    predicted = predict_chunk(calibration, sample.plan, sample.chunk, passes=passes)
     measured_s = (sample.retrieve_ms + sample.denoise_ms + sample.commit_ms) / 1e3
     return abs(predicted.total_s - measured_s) / measured_s
 
@@ -129,7 +123,7 @@ def _pass_rates(
         # Columns: ready once a chunk, a pass apart from attention, attention, storing.
         one = [1.0, attended] if told_apart else [1.0 + attended / flops, 0.0]
         rows.append([1.0, *(passes * value for value in one), 0.0])
-        rows.append([0.0, *one, float(sample.stored_bytes)])
+        rows.append([0.0, *one, float(stored_bytes(sample.plan, sample.chunk))])
         times += [sample.denoise_ms / 1e3, sample.commit_ms / 1e3]
     ready, apart, attention, storing = least_squares(np.array(rows), np.array(times))
     apart = max(apart, 1e-9)
@@ -146,11 +140,8 @@ def _pass_rates(
 
 def _read_rates(samples: Sequence[Sample]) -> Mapping[str, Any]:
     """What retrieving takes: the same for every chunk, and for every byte by tier."""
-    tiers = sorted({sample.tier for sample in samples if sample.read_bytes})
-    rows = [
-        [1.0, *(float(sample.read_bytes) if sample.tier == tier else 0.0 for tier in tiers)]
-        for sample in samples
-    ]
+    tiers = sorted({tier for sample in samples for tier in sample.read_bytes})
+    rows = [[1.0, *(float(sample.read_bytes.get(tier, 0)) for tier in tiers)] for sample in samples]
     fixed, *rates = least_squares(
         np.array(rows), np.array([sample.retrieve_ms / 1e3 for sample in samples])
     ).tolist()

@@ -58,6 +58,7 @@ class RandomMatrixGameSession(real.MatrixGameSession):
         self._config, self._given_frames, self._sizes = config, 0, sizes
         self._decode_dtype: torch.dtype = getattr(torch, config.decode_dtype)
         self._variant, self.trained_frames = UNIVERSAL, UNIVERSAL.window_frames
+        self.passes = len(UNIVERSAL.denoising_steps)
         self.ways_out = ("a smaller --size", "a smaller --scale")
         self.defaults = WindowDefaults(
             real.SINK_FRAMES,

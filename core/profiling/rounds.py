@@ -34,6 +34,7 @@ class TimedChunk:
         chunk: The chunk.
         warm_up: Whether it is one of the first that ran.
         ms: Milliseconds by stage.
+        stall_ms: Of them, spent waiting for the bank.
         cpu_ms: Processor time of all threads of the process, decoding left out.
         device_bytes: Peak device memory; on the CPU what the engine's tensors take.
         host_bytes: Resident host memory of the process, all modes' together.
@@ -44,6 +45,7 @@ class TimedChunk:
     chunk: int
     warm_up: bool
     ms: dict[str, float]
+    stall_ms: float
     cpu_ms: float
     device_bytes: int
     host_bytes: int
@@ -94,6 +96,8 @@ def timed_rounds(
                     if stop():
                         return
                     yield running[(turn + at + repeat) % len(running)].step()
+            for run in running:
+                run.close()
             del running
             continue
         order = [*cells[repeat % len(cells) :], *cells[: repeat % len(cells)]]
@@ -103,6 +107,7 @@ def timed_rounds(
                 if stop():
                     return
                 yield run.step()
+            run.close()
             del run
             release_device(stage.device)
 
@@ -113,10 +118,14 @@ class _Run:
     def __init__(self, stage: Stage, number: int, cell: Cell, rounds: Rounds, repeat: int) -> None:
         self._stage, self._number, self._repeat = stage, number, repeat
         self._memory = stage.memory(cell, one_layer=rounds.one_layer)
-        self._engine_bytes = stage.model.parameter_bytes + self._memory.nbytes
+        self._engine_bytes = stage.model.parameter_bytes + self._memory.device_bytes
         self._results = stage.chunks(cell, self._memory, rounds.wanted)
         self._decoder: Decoder = stage.decoder()
         self._done = 0
+
+    def close(self) -> None:
+        """Let go of what lies on disk."""
+        self._memory.close()
 
     def step(self) -> TimedChunk:
         """Run the next chunk."""
@@ -137,6 +146,7 @@ class _Run:
                 "commit": timings.commit_ms,
                 "decode": decode_ms,
             },
+            stall_ms=timings.stall_ms,
             cpu_ms=cpu_ms,
             device_bytes=device_peak_bytes(self._stage.device, self._engine_bytes),
             host_bytes=resident_bytes(),

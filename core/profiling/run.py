@@ -220,7 +220,7 @@ def _load(bench: _Bench, cell: Cell, measured: Measured) -> Stage:
             marks.append((what, time.perf_counter()))
         bench.watch.on_load(what, done_bytes, total_bytes)
 
-    stage = load_timed(cell, bench.device, bench.dtype, told)
+    stage = load_timed(cell, bench.device, bench.dtype, told, bench.traces)
     marks.append(("", time.perf_counter()))
     if not measured.load_s:
         for (what, began), (_, ended) in pairwise(marks):

@@ -35,6 +35,7 @@ def chunk_times(cell: Cell, timed: TimedChunk) -> ChunkTimes:
         warm_up=timed.warm_up,
         window_tokens=cell.plan.visible_tokens(cell.plan.steps[timed.chunk]),
         **{f"{stage}_ms": timed.ms[stage] for stage in STAGES},
+        stall_ms=timed.stall_ms,
         cpu_ms=timed.cpu_ms,
         kv_bytes=kv_bytes(cell, timed.chunk),
         device_bytes=timed.device_bytes,
@@ -74,8 +75,8 @@ def length_times(
 def kv_bytes(cell: Cell, chunk: int) -> int:
     """Bytes of keys and values in window and bank that are in use during a chunk."""
     step = cell.plan.steps[chunk]
-    tokens = cell.plan.visible_tokens(step) + step.bank_tokens_live
-    return tokens * cell.plan.footprint.kv_bytes_per_token
+    window = cell.plan.visible_tokens(step) * cell.plan.footprint.kv_bytes_per_token
+    return window + step.bank_tokens_live * cell.plan.bank_token_bytes
 
 
 def ratios(cells: Sequence[CellProfile], lengths: Sequence[int], *, every_chunk: bool) -> Iterator[Ratio]:

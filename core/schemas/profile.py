@@ -41,6 +41,7 @@ class ChunkTimes(_Record):
     denoise_ms: Amount = Field(description="The sampler's passes, and what is made ready for them.")
     commit_ms: Amount = Field(description="Clean pass, pruning and storing in the bank.")
     decode_ms: Amount = Field(description="Latents to frames.")
+    stall_ms: Amount = Field(description="Of these, waiting for the bank.")
     cpu_ms: Amount = Field(description="Processor time of all threads, decoding left out.")
     kv_bytes: Count = Field(description="Keys and values in window and bank that are in use.")
     device_bytes: Count = Field(description="Peak on the device; on the CPU the engine's own tensors.")
@@ -140,8 +141,11 @@ class Hardware(_Record):
 class Writing(_Record):
     """What writing the video takes, apart from everything else."""
 
-    frame_ms: Amount = Field(description="Enlarging and encoding a video frame.")
+    frame_ms: Amount = Field(description="Enlarging a video frame and handing it over.")
     chunk_ms: Amount = Field(description="The same of all frames of a chunk.")
+    encoded_frame_ms: Amount = Field(
+        description="Until it is in the file; goes on beside the rollout, in other processes."
+    )
     fixed_ms: Amount = Field(description="Starting and finishing the file.")
     width: Count
     height: Count

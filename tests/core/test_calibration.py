@@ -24,6 +24,7 @@ from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.strategies import strategy
+from core.memory.tiers import Room
 from core.profiling.fit import Sample, fit_calibration, least_squares
 from tests.core.memory.policy.cameras import viewpoints, yaw_c2w
 
@@ -42,7 +43,7 @@ KNOWN = {
     "decode_ms_per_megapixel": 10.0,
     "write_ms_per_megapixel": 2.0,
     "write_fixed_ms": 100.0,
-    "write_overlaps": False,
+    "encode_ms_per_megapixel": 1.0,
     "display_scale": 2,
     "video_stride": 4,
     "load_s": 3.0,
@@ -99,7 +100,6 @@ def samples(*plans: MemoryPlan, noise: float = 0.0) -> list[Sample]:
                 Sample(
                     plan=each,
                     chunk=chunk,
-                    tier="device",
                     retrieve_ms=retrieve,
                     denoise_ms=denoise,
                     commit_ms=commit,
@@ -150,23 +150,24 @@ class TestPrediction:
         assert told.notes == ()
         assert "abacus" in told.how
 
-    def test_writing_beside_the_rollout_costs_only_what_is_longer(self) -> None:
+    def test_encoding_beside_the_rollout_counts_only_where_it_is_slower(self) -> None:
         worldkv = plan()
-        beside = EXACT.model_copy(update={"write_overlaps": True})
-        told = predict_times(beside, worldkv, frame_size=(64, 48), passes=PASSES)
-        made = told.retrieve_s + told.denoise_s + told.commit_s + told.decode_s
-        assert told.total_s == pytest.approx(4 + made + 0.1)
-        slow = beside.model_copy(update={"write_ms_per_megapixel": 1e5})
+        told = predict_times(EXACT, worldkv, frame_size=(64, 48), passes=PASSES)
+        free = EXACT.model_copy(update={"encode_ms_per_megapixel": 0.0})
+        assert predict_times(free, worldkv, frame_size=(64, 48), passes=PASSES).total_s == told.total_s
+        slow = EXACT.model_copy(update={"encode_ms_per_megapixel": 1e5})
+        encoded = told.num_frames * 64 * 48 * 4 / 1e6 * 100
         told = predict_times(slow, worldkv, frame_size=(64, 48), passes=PASSES)
-        assert told.total_s == pytest.approx(4 + told.write_s)
+        assert told.total_s == pytest.approx(4 + encoded + 0.1)
 
     def test_what_was_not_measured_is_said(self) -> None:
         narrow = EXACT.model_copy(update={"most_keys": 90, "tokens_per_chunk": 45})
-        told = predict_times(narrow, plan(), frame_size=(64, 48), passes=PASSES, tier="host")
+        on_host = plan().within(Room.only("host"))
+        told = predict_times(narrow, on_host, frame_size=(64, 48), passes=PASSES)
         assert told.notes == (
             "chunks attend to 180 keys, the profile to 90 at most",
             "chunks have 36 tokens, the profile's 45",
-            "reading a bank on the host was not measured",
+            "reading the bank's host tier was not measured",
         )
         assert told.retrieve_s > 0
 
