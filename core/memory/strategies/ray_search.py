@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int32, Int64
 
 from core.memory.selection import Selection
 from core.memory.strategies.ray_cells import CellTokens
 from core.memory.strategies.ray_index import GROUP_FRAMES, FrameIndex
 from core.memory.strategies.ray_pairs import USELESS, RayMetric, RayPairs
-from core.memory.strategies.ray_take import TakenCells, first_of_each, take_cells
+from core.memory.strategies.ray_take import TakenCells, first_few, first_of_each, take_cells
 
 BLOCK_CHUNKS = 16
 """Coming chunks searched at once."""
@@ -43,11 +43,15 @@ class CellSearch:
         metric: What distance means.
         index: Candidate frames, in the order in which they appear.
         newer_first: Whether later frames win ties.
+        copies: Cells that a query takes at most; None until the budget is full.
+        chunk_copies: Cells of one past chunk that a query takes at most; None for no limit.
     """
 
     metric: RayMetric
     index: FrameIndex
     newer_first: bool
+    copies: int | None
+    chunk_copies: int | None
 
     def select(
         self, chunks: Sequence[int], num_candidates: Sequence[int], budget_tokens: int
@@ -57,6 +61,8 @@ class CellSearch:
         budget_frames = -(-budget_tokens // views.tokens_per_frame)
         compared = max(LEAST_FRAMES, FRAMES_PER_BUDGET_FRAME * budget_frames)
         reach = math.inf if self.metric.max_distance is None else self.metric.max_distance
+        if self.copies is not None:
+            reach = -1.0  # no neighbours to fill the budget
         for start in range(0, len(chunks), BLOCK_CHUNKS):
             block = np.asarray(chunks[start : start + BLOCK_CHUNKS], dtype=np.int64)
             limits = np.asarray(num_candidates[start : start + BLOCK_CHUNKS], dtype=np.int64)
@@ -66,7 +72,7 @@ class CellSearch:
             frames = self._nearest(coming, rays, near, compared)
             pairs = RayPairs(self.metric, coming, rays.reshape(len(frames), -1, 3), frames)
             taken = take_cells(
-                pairs.cell_keys(),
+                self._limited(pairs.cell_keys(), frames),
                 np.tile(cells.sizes, frames.shape[1]),
                 budget_tokens,
                 grid=cells.shape,
@@ -118,6 +124,22 @@ class CellSearch:
         found = np.sort(np.argpartition(first, count - 1, axis=1)[:, :count], axis=1)
         unwanted = np.take_along_axis(first, found, axis=1) == keys.shape[1]
         return np.where(unwanted, -1, np.take_along_axis(frames, found, axis=1))
+
+    def _limited(
+        self, keys: Int32[np.ndarray, "b q s"], frames: Int64[np.ndarray, "b s"]
+    ) -> Int32[np.ndarray, "b q s"]:
+        """Keys of the cells that each query may take."""
+        if self.copies is None and self.chunk_copies is None:
+            return keys
+        keys = np.sort(keys, axis=2)
+        if self.chunk_copies is not None:
+            cells = self.metric.cells
+            slots = keys % (keys.shape[2] * cells.num_cells) // cells.num_cells
+            chunks = frames[np.arange(len(keys))[:, None, None], slots] // cells.chunk_frames
+            few = first_few(chunks.reshape(-1, keys.shape[2]), self.chunk_copies)
+            keys[~few.reshape(keys.shape)] = USELESS
+            keys.sort(axis=2)
+        return keys[..., : self.copies]
 
     def _group(self, taken: TakenCells, frames: Int64[np.ndarray, "b s"]) -> Iterator[list[Selection]]:
         """One selection a past chunk, in the order in which the past chunks were first taken from."""

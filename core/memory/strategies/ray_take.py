@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Int32, Int64
+from jaxtyping import Bool, Int, Int32, Int64
 
 from core.memory.strategies.ray_pairs import USELESS, far_level
 
@@ -89,6 +89,19 @@ def first_of_each(ids: Int[np.ndarray, "rows columns"], count: int) -> Int64[np.
     at = ids[:, ::-1] + np.arange(rows)[:, None] * (count + 1)
     first.reshape(-1)[at.reshape(-1)] = np.tile(np.arange(columns - 1, -1, -1), rows)
     return first[:, :-1]
+
+
+def first_few(owners: Int[np.ndarray, "rows columns"], most: int) -> Bool[np.ndarray, "rows columns"]:
+    """Where fewer than so many equal numbers stand before a number in its row."""
+    order = np.argsort(owners, axis=1, kind="stable")
+    ranked = np.take_along_axis(owners, order, axis=1)
+    columns = np.broadcast_to(np.arange(owners.shape[1]), owners.shape)
+    begins = np.ones(owners.shape, dtype=bool)
+    begins[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    number = columns - np.maximum.accumulate(np.where(begins, columns, 0), axis=1)
+    few = np.empty(owners.shape, dtype=bool)
+    np.put_along_axis(few, order, number < most, axis=1)
+    return few
 
 
 def _without_repeats(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from core.memory.selection import Selection
 from core.memory.strategies.ray_depths import towards
+from core.memory.strategies.ray_take import first_few
 from core.memory.viewpoints import Viewpoints
 
 FIRST_RANKS = 8
@@ -41,6 +42,8 @@ class TokenRule:
     tolerance: float
     max_distance: float | None
     newer_first: bool
+    copies: int | None
+    chunk_copies: int | None
 
 
 class TokenSearch:
@@ -57,6 +60,7 @@ class TokenSearch:
         coming = np.asarray(viewpoints.frames_of(chunk), dtype=np.int64)
         self._rule = rule
         self._tokens_per_chunk = viewpoints.tokens_per_chunk
+        self._chunk_frames = viewpoints.chunk_frames
         self._table = _ray_table(viewpoints)
         self._tokens = viewpoints.tokens_per_frame
         self._level_rad = rule.tolerance * viewpoints.token_pitch_rad
@@ -81,23 +85,30 @@ class TokenSearch:
 
     def select(self, budget_tokens: int) -> list[Selection]:
         """Take the nearest token of every query, then the second nearest, until the budget is full."""
-        ranks = FIRST_RANKS
+        ranks = self._rule.copies or FIRST_RANKS
         while True:
             keys = self.nearest(ranks)
             taken = _take(keys, budget_tokens, self.num_tokens)
-            if len(taken) == budget_tokens or keys.shape[1] < ranks or keys[:, -1].min() == USELESS:
+            if (
+                self._rule.copies
+                or len(taken) == budget_tokens
+                or keys.shape[1] < ranks
+                or keys[:, -1].min() == USELESS
+            ):
                 return _group(*self.decode(taken), self._tokens_per_chunk)
             ranks *= 2
 
     def nearest(self, ranks: int) -> Int64[np.ndarray, "queries ranks"]:
         """Keys of the nearest tokens of every query, ascending; fewer than asked if there are no more."""
-        count = min(ranks + SPARE_FRAMES, len(self._frames))
+        # The best frames of so many chunks lie among the frames, whichever frames of a chunk are best.
+        frames_each = self._chunk_frames if self._rule.chunk_copies else 1
+        count = min(ranks * frames_each + SPARE_FRAMES, len(self._frames))
         if not count:
             return np.empty((len(self._directions), 0), dtype=np.int64)
         frames = self._nearest_frames(count)
         block = max(1, BLOCK_PAIRS // (self._tokens * count))
         blocks = [
-            np.sort(self._token_keys(start, frames[start : start + block]), axis=1)[:, :ranks]
+            self._sorted(self._token_keys(start, frames[start : start + block]))[:, :ranks]
             for start in range(0, len(frames), block)
         ]
         return np.concatenate(blocks)
@@ -109,6 +120,15 @@ class TokenSearch:
         level, place = np.divmod(keys, max(self.num_tokens, 1))
         frame, token = np.divmod(place, self._tokens)
         return level * self._level_rad, self._frames[frame] * self._tokens + token
+
+    def _sorted(self, keys: Int64[np.ndarray, "queries pairs"]) -> Int64[np.ndarray, "queries pairs"]:
+        """Keys ascending; of one chunk no more than the rule allows."""
+        keys = np.sort(keys, axis=1)
+        if self._rule.chunk_copies is None:
+            return keys
+        chunks = self._frames[keys % self.num_tokens // self._tokens] // self._chunk_frames
+        keys[~first_few(chunks, self._rule.chunk_copies)] = USELESS
+        return np.sort(keys, axis=1)
 
     def _nearest_frames(self, count: int) -> Int64[np.ndarray, "queries count"]:
         """For every query the frames whose nearest tokens come first, as places in the order of age."""

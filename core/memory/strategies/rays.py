@@ -52,6 +52,10 @@ class Rays:
         tolerance: Width of a level, as a share of the angle between neighbouring tokens. Range: (0, 1].
         max_distance: Tokens further than this from every query are useless and not taken, in radians; None
             takes whatever is nearest.
+        copies: Tokens that a query takes at most, its nearest; what is then left of the budget stays empty.
+            None goes on until the budget is full.
+        chunk_copies: Of one past chunk a query takes at most so many: other copies come from other visits.
+            None for no limit.
         order: Which token wins on equal levels; `newer` is for comparison.
     """
 
@@ -62,6 +66,8 @@ class Rays:
     translation_weight: float = 1.0
     tolerance: float = 0.25
     max_distance: float | None = None
+    copies: int | None = None
+    chunk_copies: int | None = None
     order: Literal["older", "newer"] = "older"
 
     def __post_init__(self) -> None:
@@ -84,6 +90,14 @@ class Rays:
                 where="rays.max_distance",
                 hint="leave it out to take whatever is nearest",
             )
+        for name in ("copies", "chunk_copies"):
+            most = getattr(self, name)
+            if most is not None and most < 1:
+                raise InputError(
+                    f"{name} must be positive, got {most}",
+                    where=f"rays.{name}",
+                    hint="leave it out for no limit",
+                )
         if self.order not in ("older", "newer"):
             raise InputError(f"unknown order {self.order!r}", where="rays.order", hint="older or newer")
 
@@ -109,6 +123,8 @@ class Rays:
             tolerance=self.tolerance,
             max_distance=self.max_distance,
             newer_first=self.order == "newer",
+            copies=self.copies,
+            chunk_copies=self.chunk_copies,
         )
         frames = _frames_of(chunks, viewpoints.chunk_frames)
         return TokenSearch(rule, viewpoints, chunk, frames).select(budget_tokens)
@@ -161,7 +177,7 @@ class Rays:
             slack_rad=metric.level_rad,
             weight=self.translation_weight + metric.inverse_depth,
         )
-        return CellSearch(metric, index, self.order == "newer")
+        return CellSearch(metric, index, self.order == "newer", self.copies, self.chunk_copies)
 
 
 def _frames_of(chunks: Int64[np.ndarray, " chunks"], chunk_frames: int) -> Int64[np.ndarray, " frames"]:

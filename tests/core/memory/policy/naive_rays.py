@@ -32,3 +32,13 @@ def naive_arc(rays: Rays, views: Viewpoints, ray: np.ndarray, offset: np.ndarray
 def angle(one: np.ndarray, other: np.ndarray) -> float:
     """In radians."""
     return float(np.arccos(np.clip(one @ other, -1, 1)))
+
+
+def few_copies(rays: Rays, row: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """What a query may take of (level, age, token, frame), nearest first."""
+    allowed: list[tuple[int, int, int, int]] = []
+    for entry in sorted(row):
+        same_chunk = sum(other[3] // 3 == entry[3] // 3 for other in allowed)
+        if same_chunk < (rays.chunk_copies or math.inf):
+            allowed.append(entry)
+    return allowed[: rays.copies]

@@ -12,7 +12,7 @@ from core.memory.strategies.ray_tokens import LEVEL_OFFSET
 from core.memory.strategies.rays import Rays
 from core.memory.viewpoints import Viewpoints
 from tests.core.memory.policy.cameras import random_walk, spin, viewpoints, yaw_c2w
-from tests.core.memory.policy.naive_rays import naive_distance
+from tests.core.memory.policy.naive_rays import few_copies, naive_distance
 
 OLD_RULE = {"near_depth": math.inf, "translation_weight": 1.0}
 
@@ -36,7 +36,7 @@ def naive(rays, views, chunk, candidates, budget):
                         level = int(np.floor(distance / level_rad + LEVEL_OFFSET))
                         age = frame if rays.order == "older" else -frame
                         row.append((level, age, token, frame))
-            ranked.append(sorted(row))
+            ranked.append(few_copies(rays, row))
     taken = []
     for rank in range(max(map(len, ranked))):
         for _, _, token, frame in sorted(row[rank] for row in ranked if rank < len(row)):
@@ -78,6 +78,28 @@ def test_rays_equal_the_naive_definition_where_views_repeat(order, budget):
     rays = Rays(order=order)
     views = viewpoints(yaw_c2w(np.repeat([0, 90, 0, 10, 180, 0, 0, 0, 0, 0, 0, 5], 3)), (2, 2))
     assert picked(rays.select(views, 11, range(10), budget)) == naive(rays, views, 11, range(10), budget)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    budget=st.integers(1, 80),
+    copies=st.sampled_from([None, 1, 2, 12]),
+    chunk_copies=st.sampled_from([None, 1, 2, 4]),
+    max_distance=st.sampled_from([None, 0.4]),
+)
+def test_few_copies_equal_the_naive_definition(seed, budget, copies, chunk_copies, max_distance):
+    rays = Rays(copies=copies, chunk_copies=chunk_copies, max_distance=max_distance)
+    views = random_walk(9, seed, grid=(2, 3), turn_rad=0.1, stride=0.05)
+    assert picked(rays.select(views, 8, range(7), budget)) == naive(rays, views, 8, range(7), budget)
+
+
+def test_copies_leave_room_and_chunk_copies_spread():
+    views = viewpoints(yaw_c2w(np.zeros(30)))  # the same view ten times
+    few = Rays(copies=2).select(views, 9, range(8), 96)
+    assert [(s.chunk, len(s.tokens)) for s in few] == [(0, 24)]
+    spread = Rays(chunk_copies=1).select(views, 9, range(8), 96)
+    assert [(s.chunk, len(s.tokens)) for s in spread] == [(chunk, 12) for chunk in range(8)]
 
 
 def test_frames_beyond_the_gate_do_not_hide_nearer_ones_of_the_same_level():
@@ -202,6 +224,8 @@ def test_selections_are_sorted_and_grouped():
         ({"near_depth": float("nan")}, "rays.near_depth"),
         ({"tolerance": 0.0}, "rays.tolerance"),
         ({"max_distance": 0.0}, "rays.max_distance"),
+        ({"copies": 0}, "rays.copies"),
+        ({"chunk_copies": -1}, "rays.chunk_copies"),
     ],
 )
 def test_impossible_settings_are_refused(bad, where):
