@@ -57,22 +57,26 @@ class Index:
         self._results[job.name] = known
         return known.summary
 
-    def write(self, states: Iterable[tuple[str, str]]) -> None:
+    def write(self, states: Iterable[tuple[str, str]], *, keep_others: bool = False) -> None:
         """Put down what has been seen.
 
         Args:
-            states: Names of all jobs and their states.
+            states: Names of jobs and their states.
+            keep_others: Whether lines of other jobs stay; without, they are of no job of the batch.
 
         Raises:
             OutputError: It cannot be written.
         """
         lines = []
         for name, state in states:
+            self._lines.pop(name, None)
             line: dict[str, Any] = {"job": name, "state": state}
             result = self._results.get(name)
             if result is not None:
                 line |= {"stamp": result.stamp, "run": result.summary.model_dump(mode="json")}
             lines.append(json.dumps(line) + "\n")
+        if keep_others:
+            lines += [json.dumps(line) + "\n" for line in self._lines.values()]
         write_atomic(self.path, "".join(lines))
 
     def _from_line(self, job: BatchJob) -> Result | None:

@@ -40,7 +40,7 @@ class ProcessId:
     @property
     def is_near(self) -> bool:
         """Whether it is one of this machine, whose end can be seen from here."""
-        return (self.host, self.space) == (socket.gethostname(), _space())
+        return os.name == "posix" and (self.host, self.space) == (socket.gethostname(), _space())
 
     @property
     def lives(self) -> bool:

@@ -136,7 +136,8 @@ class _Runner:
         display = batch_display(len(self.batch.jobs), quiet=self.quiet)
         drive, stopped = self._drive(display)
         statuses = drive.statuses
-        self.index.write((status.job.name, status.state) for status in statuses)
+        seen = [(status.job.name, status.state) for status in statuses]
+        self.index.write(seen, keep_others=True)
         if self.as_json:
             print_json({**as_json_object(self.batch, statuses), "num_loads": display.num_loads})
         else:

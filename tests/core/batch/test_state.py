@@ -213,6 +213,13 @@ class TestIndex:
         os.utime(batch.jobs[0].folder / "run.json", (1, 1))
         assert Index.of(batch).summary(batch.jobs[0]).status == "done"  # type: ignore[union-attr]
 
+    def test_lines_of_other_jobs_stay(self, batch: Batch) -> None:
+        Index.of(batch).write([("s0", "done"), ("s1", "waiting"), ("gone", "done")])
+        Index.of(batch).write([("s1", "failed")], keep_others=True)
+        text = (batch.out / "batch.jsonl").read_text().splitlines()
+        found = [(line["job"], line["state"]) for line in map(json.loads, text)]
+        assert found == [("s1", "failed"), ("s0", "done"), ("gone", "done")]
+
     @pytest.mark.parametrize(
         "damage", ["", "{\n", '{"job": "s0"}\n', '{"job": "s0", "run": {}, "stamp": 3}\n']
     )
