@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from contextlib import suppress
-
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.config import GenerateConfig, Resolved
+from core.elements import Element
 from core.errors import BudgetError, InputError
-from core.hardware import NOTHING_HELD, Held, budgets
+from core.limits import NOTHING_HELD, Held
 from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.positions import sink_follows
 from core.memory.row_bytes import Precision
 from core.memory_settings import MemorySettings, memory_settings
-from core.models.session import Session
-from core.placement import BankRequest, Placement, choose_placement
+from core.models.outline import Outline
+from core.placement import BankRequest, Budgets, Placement, choose_placement
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_TRIED = 8
 """Chunks' worth of retrieved tokens from which smaller ones are tried: each is a plan of its own."""
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What a rollout remembers, whatever room there is for it.
+
+    Attributes:
+        memory: How it remembers.
+        plan: What the memory does at every chunk; no tier has a limit.
+        sink_follows: Whether the sink's keys are kept before RoPE, too.
+    """
+
+    memory: MemorySettings
+    plan: MemoryPlan
+    sink_follows: bool
+
+
 def place(
     resolved: Resolved,
-    session: Session,
+    session: Outline,
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: Element,
     held: Held = NOTHING_HELD,
 ) -> tuple[MemorySettings, MemoryPlan, Placement]:
     """Plan the rollout's memory, and where it lies.
@@ -33,37 +52,57 @@ def place(
     Raises:
         BudgetError: It does not fit; the hint says which smaller memory does.
     """
+    from core.hardware import budgets  # needs torch, which plans for other machines do without
+
+    limits = budgets(resolved.config, device, held)
     try:
-        return _place(resolved, session, device, dtype, held)
+        remembered = remember(resolved, session, dtype)
+        placement = settle(resolved.config, session, remembered, limits, dtype)
     except BudgetError as error:
-        fitting = _smaller_that_fits(resolved, session, device, dtype, held)
+        fitting = _smaller_that_fits(resolved, session, limits, dtype)
         hint = f"{fitting} fits; {error.hint}" if fitting else error.hint
         raise BudgetError(error.problem, where=error.where, hint=hint) from None
+    return remembered.memory, placement.plan, placement
 
 
-def _place(
-    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype, held: Held
-) -> tuple[MemorySettings, MemoryPlan, Placement]:
-    memory = memory_settings(resolved, session)
+def remember(resolved: Resolved, outline: Outline, dtype: Element) -> Remembered:
+    """Plan what the rollout remembers.
+
+    Raises:
+        InputError: No such window is possible.
+    """
+    memory = memory_settings(resolved, outline)
     plan = plan_memory(
-        session.viewpoints,
-        footprint=session.footprint(dtype),
+        outline.viewpoints,
+        footprint=outline.footprint(dtype),
         layout=memory.layout,
         strategy=memory.strategy,
         pruning=memory.pruning,
         keep_all=resolved.config.keep_all,
         reinsert_all=memory.positions.moves,
     )
-    follows = sink_follows(memory.positions, plan.layout, trained_frames=session.trained_frames)
-    config = resolved.config
-    placement = choose_placement(
-        session.options(plan, dtype),
-        budgets(config, device, held),
-        plan,
-        bank=BankRequest(config.bank, config.bank_precision, allowed_precisions(config), follows),
-        ways_out=session.ways_out,
+    follows = sink_follows(memory.positions, plan.layout, trained_frames=outline.trained_frames)
+    return Remembered(memory, plan, follows)
+
+
+def settle(
+    config: GenerateConfig, outline: Outline, remembered: Remembered, limits: Budgets, dtype: Element
+) -> Placement:
+    """Decide where the rollout's memory lies.
+
+    Raises:
+        NoRoomError: It does not fit.
+    """
+    asked = BankRequest(
+        config.bank, config.bank_precision, allowed_precisions(config), remembered.sink_follows
     )
-    return memory, placement.plan, placement
+    return choose_placement(
+        outline.options(remembered.plan, dtype),
+        limits,
+        remembered.plan,
+        bank=asked,
+        ways_out=outline.ways_out,
+    )
 
 
 def allowed_precisions(config: GenerateConfig) -> tuple[Precision, ...]:
@@ -71,18 +110,17 @@ def allowed_precisions(config: GenerateConfig) -> tuple[Precision, ...]:
     return tuple(each for each in ("int8", "int4") if each in config.allow)
 
 
-def _smaller_that_fits(
-    resolved: Resolved, session: Session, device: torch.device, dtype: torch.dtype, held: Held
-) -> str | None:
+def _smaller_that_fits(resolved: Resolved, outline: Outline, limits: Budgets, dtype: Element) -> str | None:
     """The largest retrieval that fits, or memory without retrieval, as a flag."""
     config = resolved.config
     if config.memory != "worldkv":
         return None
-    now = memory_settings(resolved, session).layout.retrieve_tokens // session.viewpoints.tokens_per_chunk
+    now = memory_settings(resolved, outline).layout.retrieve_tokens // outline.viewpoints.tokens_per_chunk
     for chunks in (*range(min(now, MOST_TRIED) - 1, 0, -1), None):
         update = {"memory": "worldkv" if chunks else "sink", "retrieve": chunks and float(chunks)}
         changed = config.model_copy(update={"retrieve_tokens": None, "keep_all": False, **update})
         with suppress(BudgetError, InputError):
-            _place(Resolved(changed, resolved.sources), session, device, dtype, held)
+            smaller = remember(Resolved(changed, resolved.sources), outline, dtype)
+            settle(changed, outline, smaller, limits, dtype)
             return f"--retrieve {chunks}" if chunks else "--memory sink"
     return None

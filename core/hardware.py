@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from core.config import GenerateConfig
 from core.errors import BudgetError, InputError
+from core.host_cpu import cpu_model
+from core.limits import NOTHING_HELD as NOTHING_HELD
+from core.limits import Held as Held
+from core.limits import cuda_limits, said_limits
 from core.placement import Budgets, Placement, gib
 from core.schemas.run import Device
 
@@ -19,25 +22,6 @@ if sys.platform != "win32":
     import resource
 
 _STATM, _MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
-
-CUDA_RESERVE_BYTES = 1 << 30
-"""Of a GPU's memory: the driver's context, workspaces of convolutions and products, gaps between tensors."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """Bytes that this process keeps from an earlier rollout, and that the next one uses or gets free.
-
-    Attributes:
-        device: On the device.
-        host: In host memory.
-    """
-
-    device: int = 0
-    host: int = 0
-
-
-NOTHING_HELD = Held()
 
 
 def pick_device(name: str) -> torch.device:
@@ -76,10 +60,10 @@ def budgets(config: GenerateConfig, device: torch.device, held: Held = NOTHING_H
         device: Where it runs.
         held: What counts as free although this process keeps it.
     """
-    asked = Budgets(_size(config.vram_budget), _size(config.ram_budget), _size(config.disk_budget))
+    asked = said_limits(config)
     if device.type != "cuda":
         return asked
-    found = replace(asked, reserve=CUDA_RESERVE_BYTES)
+    found = cuda_limits(asked)
     if found.device is None:
         free, _ = torch.cuda.mem_get_info(device)
         found = replace(found, device=free + held.device, device_source=f"what is free on {device}")
@@ -143,7 +127,7 @@ def device_info(device: torch.device) -> Device:
         return Device(name=str(device), model=properties.name, total_bytes=properties.total_memory)
     return Device(
         name=str(device),
-        model=_cpu_model(),
+        model=cpu_model(),
         total_bytes=_host_total_bytes(),
         threads=torch.get_num_threads(),
     )
@@ -178,15 +162,6 @@ def _no_device(name: str) -> InputError:
     )
 
 
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _host_total_bytes() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -200,7 +175,3 @@ def _available_bytes() -> int | None:
         return None
     lines = (line.split() for line in _MEMINFO.read_text().splitlines())
     return next((int(words[1]) * 1024 for words in lines if words[:1] == ["MemAvailable:"]), None)
-
-
-def _size(budget: int | None) -> int | None:
-    return None if budget is None else int(budget)

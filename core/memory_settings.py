@@ -12,7 +12,7 @@ from core.memory.presets import preset
 from core.memory.prune_policy import Pruning
 from core.memory.strategies import strategy
 from core.memory.strategies.base import Strategy
-from core.models.session import Session
+from core.models.outline import Outline
 
 _RETRIEVAL_KEYS = ("strategy", "gate", "positions", "prune", "keep_ratio", "pooled")
 
@@ -36,14 +36,14 @@ class MemorySettings:
     notes: tuple[str, ...]
 
 
-def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
+def memory_settings(resolved: Resolved, outline: Outline) -> MemorySettings:
     """Settle what the user left open as the model recommends.
 
     Raises:
         InputError: No such window is possible.
     """
-    config, views = resolved.config, session.viewpoints
-    mode, chooser = MemoryMode(config.memory), config.strategy or session.defaults.strategy
+    config, views = resolved.config, outline.viewpoints
+    mode, chooser = MemoryMode(config.memory), config.strategy or outline.defaults.strategy
     pruning = Pruning()
     named = preset(config.memory_preset) if config.memory_preset else None
     if config.keep_ratio < 1.0:
@@ -51,11 +51,11 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
     notes = _idle_settings(resolved, chooser)
     chosen, tokens = None, 0
     if mode is MemoryMode.WORLDKV:
-        chosen, tokens = _retrieval(resolved, session, pruning, chooser)
+        chosen, tokens = _retrieval(resolved, outline, pruning, chooser)
         unused = (config.retrieve_tokens or 0) - tokens
         if chooser != "rays" and unused > 0:
             notes += (f"{chooser} retrieves whole chunks: {unused} of the retrieve_tokens stay unused",)
-    sink, recent = _native_frames(config, session)
+    sink, recent = _native_frames(config, outline)
     if named is not None and named.release_gap and recent % views.chunk_frames:
         raise InputError(
             f"{named.name} drops whole chunks before recent, and {recent} frames are no chunks of "
@@ -74,29 +74,29 @@ def memory_settings(resolved: Resolved, session: Session) -> MemorySettings:
         release_gap=named is not None and named.release_gap,
         opening_frames=max(views.chunk_frames, named.retrieve_frames if named is not None else 0),
     )
-    positions = PositionMode(config.positions or session.defaults.positions)
+    positions = PositionMode(config.positions or outline.defaults.positions)
     return MemorySettings(layout, chosen, pruning, positions, notes)
 
 
-def _native_frames(config: GenerateConfig, session: Session) -> tuple[int, int]:
+def _native_frames(config: GenerateConfig, outline: Outline) -> tuple[int, int]:
     """Sink and recent frames; None means the model's default."""
     has_sink = config.memory in ("sink", "worldkv")
     if config.sink and not has_sink:
         raise InputError(
             f"memory mode {config.memory} has no sink", where="--sink", hint="use --memory sink or worldkv"
         )
-    sink = session.defaults.sink_frames if config.sink is None else config.sink
-    recent = session.defaults.recent_frames if config.recent is None else config.recent
+    sink = outline.defaults.sink_frames if config.sink is None else config.sink
+    recent = outline.defaults.recent_frames if config.recent is None else config.recent
     return (sink if has_sink else 0), recent
 
 
-def _retrieval(resolved: Resolved, session: Session, pruning: Pruning, chooser: str) -> tuple[Strategy, int]:
+def _retrieval(resolved: Resolved, outline: Outline, pruning: Pruning, chooser: str) -> tuple[Strategy, int]:
     """Who fills the room for retrieved tokens, and how many there are, at most those of the whole rollout."""
-    config, views = resolved.config, session.viewpoints
+    config, views = resolved.config, outline.viewpoints
     if config.gate is not None and (config.gate <= 0 or (chooser == "coverage" and config.gate > 1)):
         what = "a share of the view in (0, 1]" if chooser == "coverage" else "a distance above 0"
         raise InputError(f"the gate is {what}, got {config.gate:g}", where=resolved.sources["gate"])
-    default_chunks = session.defaults.retrieve_chunks[chooser]
+    default_chunks = outline.defaults.retrieve_chunks[chooser]
     if config.memory_preset is not None:
         named = preset(config.memory_preset)
         default_chunks = float(named.retrieve_chunks(views.tokens_per_frame, views.chunk_frames))

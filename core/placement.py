@@ -145,6 +145,21 @@ class BankRequest:
         return (self.precision,) if self.precision is not None else ("native", *self.allowed)
 
 
+class NoRoomError(BudgetError):
+    """No placement fits.
+
+    Args:
+        problem: What is short.
+        least: The placement that comes nearest.
+        where: What sets the budget.
+        hint: What would fit.
+    """
+
+    def __init__(self, problem: str, least: Placement, *, where: str = "", hint: str = "") -> None:
+        super().__init__(problem, where=where, hint=hint)
+        self.least = least
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """A choice of turns, a plan whose bank is split over tiers, and what they are predicted to take."""
@@ -268,7 +283,7 @@ def choose_placement(
         ways_out: Flags that would take less, for the error.
 
     Raises:
-        BudgetError: None fits.
+        NoRoomError: None fits.
     """
     bank = bank or BankRequest()
     refused: list[Placement] = []
@@ -323,7 +338,7 @@ def _room(parts: Parts, budgets: Budgets, plan: MemoryPlan, tier: Tier | None, *
     return replace(room, host=None) if disk is None else replace(room, disk=None)
 
 
-def _too_little(least: Placement, ways_out: tuple[str, ...]) -> BudgetError:
+def _too_little(least: Placement, ways_out: tuple[str, ...]) -> NoRoomError:
     parts, budgets, plan = least.parts, least.budgets, least.plan
     if least.over_device:
         kind, flag, needed, budget = "device", budgets.device_source, least.device_bytes, budgets.device
@@ -342,7 +357,7 @@ def _too_little(least: Placement, ways_out: tuple[str, ...]) -> BudgetError:
         f"{gib(needed - (budget or 0))} more than the budget of {gib(budget or 0)} ({told})"
     )
     hint = "; ".join((f"give {gib(needed, up=True)}", *_smaller_memory(plan, largest[0][0]), *ways_out))
-    return BudgetError(problem, where=flag, hint=hint)
+    return NoRoomError(problem, least, where=flag, hint=hint)
 
 
 def _smaller_memory(plan: MemoryPlan, largest: str) -> tuple[str, ...]:

@@ -25,9 +25,9 @@ from core.memory.strategies import strategy
 from core.memory.tiers import Room, Tier
 from core.memory.viewpoints import Viewpoints
 from core.memory.world_memory import ChunkCache, WorldMemory
-from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
+from core.models.lingbot.camera import camera_features
 from core.models.lingbot.controls import LingBotControls
-from core.models.lingbot.path import CameraPath
+from core.models.lingbot.path import CameraPath, clip_scale, framewise_cameras
 from core.models.wan.config import WanConfig
 from core.models.wan.first_picture import FirstPicture
 from core.models.wan.network import WanNetwork

@@ -20,12 +20,7 @@ def staging_bytes(plan: MemoryPlan) -> int:
 
 def read_ahead_bytes(plan: MemoryPlan) -> int:
     """Bytes in host memory for what one chunk reads from disk."""
-    steps = plan.residency.steps
-    most = max(
-        (sum(p.slots.count for p in step.reads if p.tier == "disk" and not p.just_stored) for step in steps),
-        default=0,
-    )
-    return most * plan.bank_token_bytes
+    return plan.shares.most_ahead_tokens * plan.bank_token_bytes
 
 
 def insertion_bytes(plan: MemoryPlan, *, sink_follows: bool) -> int:

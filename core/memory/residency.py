@@ -160,6 +160,15 @@ class Shares:
             for tier, tokens in zip(TIERS, self.tokens.T, strict=True)
         }
 
+    @cached_property
+    def most_ahead_tokens(self) -> int:
+        """Most tokens that one chunk reads from disk and that lay there before the chunk before it."""
+        stays = self.stays
+        ahead = (stays.stored == 0) | (stays.ends - stays.starts > 1)
+        read = np.zeros(int(stays.ends.max(initial=0)) + 1, dtype=np.int64)
+        np.add.at(read, stays.ends[ahead], self.tokens[ahead, TIERS.index("disk")])
+        return int(read.max())
+
 
 def share_out(stays: Stays, room: Room) -> Shares:
     """Give every tier the stays that end soonest, the fastest tier first."""

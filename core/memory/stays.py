@@ -64,25 +64,24 @@ def nearest_stays(stays: Stays, room: int) -> Int64[np.ndarray, " stays"]:
         stays: All of them.
         room: Tokens that fit at a time.
     """
-    taken = stays.tokens.copy()
-    leaving = np.zeros(int(stays.ends.max(initial=0)) + 1, dtype=np.int64)
+    # Plain lists: thousands of numbers, touched one at a time.
+    taken, ends = stays.tokens.tolist(), stays.ends.tolist()
+    leaving = [0] * (max(ends, default=0) + 1)
     furthest: list[tuple[int, int, int]] = []
     held, now = 0, -1
-    for stay, (start, end, stored) in enumerate(
-        zip(stays.starts.tolist(), stays.ends.tolist(), stays.stored.tolist(), strict=True)
-    ):
-        held -= int(leaving[now + 1 : start + 1].sum())
-        now = start
+    for stay, (start, stored) in enumerate(zip(stays.starts.tolist(), stays.stored.tolist(), strict=True)):
+        held -= sum(leaving[now + 1 : start + 1])
+        now, end = start, ends[stay]
         # Of equally distant ones, what has just been read goes first: it may lie elsewhere already.
         heapq.heappush(furthest, (-end, stored, stay))
-        held += int(taken[stay])
+        held += taken[stay]
         leaving[end] += taken[stay]
         while held > room:
             last = furthest[0][2]
-            out = min(held - room, int(taken[last]))
+            out = min(held - room, taken[last])
             taken[last] -= out
-            leaving[stays.ends[last]] -= out
+            leaving[ends[last]] -= out
             held -= out
             if not taken[last]:
                 heapq.heappop(furthest)
-    return taken
+    return np.array(taken, dtype=np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from core.errors import InputError
 
 if TYPE_CHECKING:
+    from core.models.outline import OpenOutline
     from core.models.session import OpenSession
 
 
@@ -21,16 +21,18 @@ class ModelEntry:
     Attributes:
         name: The word for it on the command line.
         description: One line for people.
-        opener: Function that prepares a session, as module:function.
+        package: Its modules: `session` has `open_session`, `outline` has `open_outline`.
         chunk_frames: Latent frames denoised together; the usual number first, then others that are possible.
         video_stride: Video frames of a latent frame; the first one of a video is one video frame.
+        wants_gpu: Whether it is too large for a CPU to be of use.
     """
 
     name: str
     description: str
-    opener: str
+    package: str
     chunk_frames: tuple[int, ...] = (3,)
     video_stride: int = 4
+    wants_gpu: bool = True
 
     def first_chunk_frames(self, chunk_frames: int) -> int:
         """Video frames of the first chunk."""
@@ -57,32 +59,36 @@ class ModelEntry:
 
     def open(self) -> OpenSession:
         """The function that prepares a rollout of this model."""
-        module, function = self.opener.split(":")
-        return cast("Callable[..., object]", getattr(import_module(module), function))  # type: ignore[return-value]
+        return cast("OpenSession", import_module(f"{self.package}.session").open_session)
+
+    def outliner(self) -> OpenOutline:
+        """The function that draws a rollout of this model, without files and without torch."""
+        return cast("OpenOutline", import_module(f"{self.package}.outline").open_outline)
 
 
 _ENTRIES = (
     ModelEntry(
         name="mini",
         description="Embedded: rooms at 80x48, camera-conditioned, 4.2 M parameters, runs on a laptop CPU.",
-        opener="core.models.mini.session:open_session",
+        package="core.models.mini",
         video_stride=1,
+        wants_gpu=False,
     ),
     ModelEntry(
         name="lingbot",
         description="LingBot-World-Fast: any picture at 480p, steered by cameras, 18.5 B parameters, GPU.",
-        opener="core.models.lingbot.session:open_session",
+        package="core.models.lingbot",
     ),
     ModelEntry(
         name="lingbot-v2",
         description="LingBot-World V2, causal and fast: the same network, chunks of 4 latent frames.",
-        opener="core.models.lingbot.session:open_session",
+        package="core.models.lingbot",
         chunk_frames=(4, 3),
     ),
     ModelEntry(
         name="matrix-game",
         description="Matrix-Game-2.0: game worlds at 640x352, keyboard and mouse, 1.6 B parameters, GPU.",
-        opener="core.models.matrix_game.session:open_session",
+        package="core.models.matrix_game",
     ),
 )
 

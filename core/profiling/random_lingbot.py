@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from core.config import GenerateConfig
 from core.hardware import release_device
-from core.models.lingbot import session as real
 from core.models.lingbot.controls import LingBotControls
+from core.models.lingbot.outline import LingBotOutline
 from core.models.lingbot.path import CameraPath
+from core.models.lingbot.session import SHIFT
+from core.models.lingbot.sizes import LingBotSizes
+from core.models.outline import Outlined
 from core.models.session import LoadedModel, OnLoad
 from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
-from core.models.wan.text_config import UMT5_XXL, TextConfig
+from core.models.wan.text_config import UMT5_XXL
 from core.models.wan.weights import held_bytes
 from core.models.weight_cache import WeightCache
 from core.placement import Turns
@@ -29,23 +30,7 @@ from core.sampler import NoiseLevels
 from core.script import Script
 
 
-@dataclass(frozen=True)
-class Sized:
-    """A part of a checkpoint of which nothing but the sizes exists."""
-
-    config: Any
-
-
-@dataclass(frozen=True)
-class SizedParts:
-    """What the real session asks of a checkpoint before it loads: sizes. See `lingbot.parts.LingBotParts`."""
-
-    transformer: Sized
-    vae: Sized
-    text_config: TextConfig = UMT5_XXL
-
-
-class RandomLingBotSession(real.LingBotSession):
+class RandomLingBotSession(Outlined):
     """See `core.models.session.Session`; window, footprint and placement are the real session's.
 
     Args:
@@ -54,17 +39,27 @@ class RandomLingBotSession(real.LingBotSession):
         sizes: Of network, codec and picture.
     """
 
+    default_scale = 1
+
     def __init__(self, config: GenerateConfig, script: Script, sizes: Sizes) -> None:
-        self._config, self._given_frames, self._sizes = config, 0, sizes
-        self.defaults, self.trained_frames = real._window(config.model, script.chunk_frames)
-        self.ways_out = ("a smaller --size", "a smaller --scale")
-        self.trajectory, self.frame_size = script.trajectory, sizes.frame_size
+        self._config, self._sizes = config, sizes
         self._path = CameraPath.exact(script.trajectory, sizes.frame_size, script.chunk_frames, None)
-        self.viewpoints = self._path.viewpoints
+        outline = LingBotOutline(
+            config=config,
+            trajectory=script.trajectory,
+            path=self._path,
+            given_frames=0,
+            sizes=LingBotSizes(network=sizes.network, vae=sizes.vae, text=UMT5_XXL),
+        )
+        super().__init__(outline)
         self.inputs: Mapping[str, Path] = {}
         self.notes: tuple[str, ...] = ()
         self.logged: Mapping[str, object] = {"weights": "random"}
-        self._parts = cast("Any", SizedParts(Sized(sizes.network), Sized(sizes.vae)))
+
+    @property
+    def ways_out(self) -> tuple[str, ...]:
+        """Flags that would take less memory."""
+        return ("a smaller --size", "a smaller --scale")
 
     def check_files(self) -> None:
         """There are none."""
@@ -76,9 +71,10 @@ class RandomLingBotSession(real.LingBotSession):
         dtype: torch.dtype,
         turns: Turns,
         on_load: OnLoad | None = None,
-        weights: WeightCache | None = None,  # noqa: ARG002 - random ones are made anew
+        weights: WeightCache | None = None,
     ) -> LoadedModel:
         """Make codec and network; the prompt's encoder is left out, its tokens are noise."""
+        del weights  # made anew each time
         told, net = on_load or (lambda *_: None), self._sizes.network
         told("codec", 0, 0)
         vae = random_vae(self._sizes.vae, device)
@@ -99,7 +95,7 @@ class RandomLingBotSession(real.LingBotSession):
             decoder=StreamingDecoder(
                 vae, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
             ),
-            levels=NoiseLevels.from_table(real.SHIFT),
+            levels=NoiseLevels.from_table(SHIFT),
             latent_shape=(vae.latent_channels, 2 * self._path.grid[0], 2 * self._path.grid[1]),
             given=None,
             parameter_bytes=held_bytes(network).device + vae.parameter_bytes,

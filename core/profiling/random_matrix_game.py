@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
 from core.config import GenerateConfig
 from core.hardware import release_device
-from core.memory.positions import PositionMode
-from core.models.matrix_game import session as real
-from core.models.matrix_game.actions import action_tracks
 from core.models.matrix_game.config import find_variant
 from core.models.matrix_game.controls import MatrixGameControls
-from core.models.matrix_game.viewpoints import dead_reckoned_viewpoints
-from core.models.session import LoadedModel, OnLoad, WindowDefaults
-from core.models.wan.clip_config import CLIP_VIT_H, ClipConfig
+from core.models.matrix_game.outline import draw
+from core.models.matrix_game.session import SHIFT, TrackActions
+from core.models.matrix_game.sizes import MatrixGameSizes
+from core.models.outline import Outlined
+from core.models.session import LoadedModel, OnLoad
+from core.models.wan.clip_config import CLIP_VIT_H
 from core.models.wan.codec import StreamingDecoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.first_picture import FirstPicture
-from core.models.wan.size import STEP_PX
 from core.models.wan.weights import held_bytes
 from core.models.wan.weights_placement import WeightPlacement
 from core.models.weight_cache import WeightCache
 from core.placement import Turns
-from core.profiling.random_lingbot import Sized, noise_picture
+from core.profiling.random_lingbot import noise_picture
 from core.profiling.random_weights import random_network, random_vae
 from core.profiling.sizes import Sizes
 from core.sampler import NoiseLevels
@@ -36,16 +34,7 @@ from core.script import Script
 UNIVERSAL = find_variant("universal")
 
 
-@dataclass(frozen=True)
-class SizedParts:
-    """What the real session asks of a checkpoint before it loads. See `matrix_game.parts.MatrixGameParts`."""
-
-    transformer: Sized
-    vae: Sized
-    clip: Sized
-
-
-class RandomMatrixGameSession(real.MatrixGameSession):
+class RandomMatrixGameSession(Outlined):
     """See `core.models.session.Session`; the universal variant, footprint and placement the real session's.
 
     Args:
@@ -54,31 +43,23 @@ class RandomMatrixGameSession(real.MatrixGameSession):
         sizes: Of network, codec and picture.
     """
 
+    default_scale = 1
+
     def __init__(self, config: GenerateConfig, script: Script, sizes: Sizes) -> None:
-        self._config, self._given_frames, self._sizes = config, 0, sizes
+        width, height = sizes.frame_size
+        drawn = draw(config.model_copy(update={"size": f"{width}x{height}"}), script)
+        released = MatrixGameSizes(network=sizes.network, vae=sizes.vae, clip=CLIP_VIT_H)
+        super().__init__(replace(drawn, sizes=released))
+        self._sizes, self._tracks, self._grid = sizes, drawn.tracks, drawn.viewpoints.grid
         self._decode_dtype: torch.dtype = getattr(torch, config.decode_dtype)
-        self._variant, self.trained_frames = UNIVERSAL, UNIVERSAL.window_frames
-        self.passes = len(UNIVERSAL.denoising_steps)
-        self.ways_out = ("a smaller --size", "a smaller --scale")
-        self.defaults = WindowDefaults(
-            real.SINK_FRAMES,
-            UNIVERSAL.window_frames - script.chunk_frames,
-            real.RETRIEVE_CHUNKS,
-            strategy="pose",
-            positions=PositionMode.SLOT,
-        )
-        self.trajectory, self.frame_size = script.trajectory, sizes.frame_size
-        self._grid = (self.frame_size[1] // STEP_PX, self.frame_size[0] // STEP_PX)
-        self._tracks = action_tracks(script.trajectory, UNIVERSAL.name)
-        self.viewpoints = dead_reckoned_viewpoints(
-            self._tracks, grid=self._grid, size=self.frame_size, chunk_frames=script.chunk_frames
-        )
         self.inputs: Mapping[str, Path] = {}
         self.notes: tuple[str, ...] = ()
         self.logged: Mapping[str, object] = {"weights": "random"}
-        clip: ClipConfig = CLIP_VIT_H
-        parts = SizedParts(Sized(sizes.network), Sized(sizes.vae), Sized(clip))
-        self._parts = cast("Any", parts)
+
+    @property
+    def ways_out(self) -> tuple[str, ...]:
+        """Flags that would take less memory."""
+        return ("a smaller --size", "a smaller --scale")
 
     def check_files(self) -> None:
         """There are none."""
@@ -90,9 +71,10 @@ class RandomMatrixGameSession(real.MatrixGameSession):
         dtype: torch.dtype,
         turns: Turns,
         on_load: OnLoad | None = None,
-        weights: WeightCache | None = None,  # noqa: ARG002 - random ones are made anew
+        weights: WeightCache | None = None,
     ) -> LoadedModel:
         """Make codec and network; the picture's encoder is left out, its tokens are noise."""
+        del weights  # made anew each time
         told = on_load or (lambda *_: None)
         told("codec", 0, 0)
         vae = random_vae(self._sizes.vae, device)
@@ -110,7 +92,7 @@ class RandomMatrixGameSession(real.MatrixGameSession):
             network,
             self.viewpoints,
             picture,
-            real.TrackActions(self._tracks),
+            TrackActions(self._tracks),
             visual.to(device),
             action_frames=UNIVERSAL.window_frames,
         )
@@ -119,7 +101,7 @@ class RandomMatrixGameSession(real.MatrixGameSession):
             decoder=StreamingDecoder(
                 vae, tile=turns.decode_tile, tile_caches_on_host=turns.decode_tile is not None
             ),
-            levels=NoiseLevels.from_steps(UNIVERSAL.denoising_steps, real.SHIFT),
+            levels=NoiseLevels.from_steps(UNIVERSAL.denoising_steps, SHIFT),
             latent_shape=(vae.latent_channels, 2 * self._grid[0], 2 * self._grid[1]),
             given=None,
             parameter_bytes=held_bytes(network).device + vae.parameter_bytes + controls.nbytes,

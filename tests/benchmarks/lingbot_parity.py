@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from core.memory.world_memory import WorldMemory
-from core.models.lingbot.camera import clip_scale, framewise_cameras
 from core.models.lingbot.controls import LingBotControls
-from core.models.lingbot.path import CameraPath
+from core.models.lingbot.path import CameraPath, clip_scale, framewise_cameras
 from core.models.wan.first_picture import FirstPicture
 from core.rollout import rollout
 from core.sampler import NoiseLevels

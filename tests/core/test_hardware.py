@@ -3,7 +3,8 @@ import torch
 
 from core.config import GenerateConfig
 from core.errors import InputError
-from core.hardware import CUDA_RESERVE_BYTES, budgets, device_info, pick_device, pick_dtype, resident_bytes
+from core.hardware import budgets, device_info, pick_device, pick_dtype, resident_bytes
+from core.limits import CUDA_RESERVE_BYTES
 
 
 def test_auto_takes_what_is_there() -> None:

@@ -14,7 +14,7 @@ from core.script import Script, load_script
 from core.video.ffmpeg import ffmpeg_exe
 from trajectories import load
 
-WAN = ModelEntry(name="wan", description="", opener="")
+WAN = ModelEntry(name="wan", description="", package="")
 
 
 def turn(path: Path, num_frames: int, *, yaw_deg: float = 40.0) -> str:

@@ -6,30 +6,17 @@ origin and direction, and the network was trained so.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
+from core.models.lingbot.path import CameraPath
 from core.models.pixel_rays import pixel_directions
 from core.models.wan.network import fold_patches
 
 CELL_PX = 8
 """Pixels that a latent cell spans, in rows and in columns."""
-
-
-def framewise_cameras(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarray, "frames 4 4"]:
-    """Each latent frame's camera in the axes of the frame before; the first one is the identity."""
-    inverse = np.linalg.inv(c2w[:-1])
-    first = np.eye(4)[None]
-    return np.concatenate((first, inverse @ c2w[1:]))
-
-
-def clip_scale(framewise: Float64[np.ndarray, "frames 4 4"]) -> float:
-    """The reference's unit of length: the longest step of the whole clip; 1 if the camera only turns."""
-    longest = float(np.linalg.norm(framewise[:, :3, 3], axis=-1).max())
-    return longest if longest > 0 else 1.0
 
 
 def ray_origin_direction(
@@ -58,3 +45,16 @@ def camera_features(
 ) -> Float[Tensor, "1 frames tokens 1536"]:
     """Camera features of every token of some latent frames; see `ray_origin_direction`."""
     return fold_patches(camera_channels(ray_origin_direction(framewise, intrinsics, size))[None])
+
+
+def path_features(
+    path: CameraPath, frames: range, device: torch.device
+) -> Float[Tensor, "1 frames tokens 1536"]:
+    """Camera features of every token of some latent frames of a path, in float32."""
+    span = slice(frames.start, frames.stop)
+    framewise = path.framewise[span].copy()
+    framewise[:, :3, 3] /= path.scale
+    cameras, intrinsics = (
+        torch.from_numpy(values).to(device, torch.float32) for values in (framewise, path.intrinsics[span])
+    )
+    return camera_features(cameras, intrinsics, path.size)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.memory.viewpoints import Viewpoints
+from core.models.lingbot.camera import path_features
 from core.models.lingbot.path import CameraPath
 from core.models.wan.denoiser import TimeTable, WanDenoiser
 from core.models.wan.first_picture import FirstPicture
@@ -47,7 +48,7 @@ class LingBotControls:
     def chunk(self, index: int) -> WanDenoiser:
         """The network with the conditioning of a chunk."""
         frames, weight = self.viewpoints.frames_of(index), self._network.patch_embedding.weight
-        features = self._path.features(frames, weight.device).to(weight.dtype)
+        features = path_features(self._path, frames, weight.device).to(weight.dtype)
         network = self._network
         return WanDenoiser(
             network,

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
-
+from core.elements import WIDE_BYTES, Element
 from core.memory.plan import MemoryPlan
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import WIDE_BYTES, pass_bytes
+from core.models.wan.pass_bytes import pass_bytes
 from core.models.wan.text_config import TextConfig, text_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.video_bytes import VideoBytes
@@ -41,12 +40,12 @@ class Needs:
     network: WanConfig
     vae: VaeConfig
     size: tuple[int, int]
-    decode_dtype: torch.dtype
+    decode_dtype: Element
     text: TextConfig
     encodes: bool
 
     def options(
-        self, plan: MemoryPlan, dtype: torch.dtype, *, weights: WeightRequest
+        self, plan: MemoryPlan, dtype: Element, *, weights: WeightRequest
     ) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
         for i, placement in enumerate(weight_placements(self.network, weights)):
@@ -58,7 +57,7 @@ class Needs:
             for turns in steps[-1:] if streamed else steps:
                 yield self._settled(plan, dtype, turns)
 
-    def parts(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns) -> Parts:
+    def parts(self, plan: MemoryPlan, dtype: Element, turns: Turns) -> Parts:
         """Bytes of everything under some turns."""
         net, element = self.network, dtype.itemsize
         takes = placement_bytes(net, dtype, turns.weights)
@@ -93,7 +92,7 @@ class Needs:
             return replace(parts, loading_device=loading, loading_host={"text encoder": text})
         return replace(parts, loading_device={**loading, "text encoder": text})
 
-    def _settled(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns) -> tuple[Turns, Parts]:
+    def _settled(self, plan: MemoryPlan, dtype: Element, turns: Turns) -> tuple[Turns, Parts]:
         """The prompt is encoded on the device only if that takes no more than the rollout does anyway."""
         elsewhere = replace(turns, text_on_device=False)
         parts, apart = self.parts(plan, dtype, turns), self.parts(plan, dtype, elsewhere)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from core.errors import ModelFilesError
 from core.models.checkpoint.locate import FLAG_SOURCE
 from core.models.lingbot.files import LingBotFiles, find_files, lingbot_downloads
+from core.models.lingbot.sizes import LingBotSizes
 from core.models.lingbot.transformer import TransformerFiles, open_transformer
 from core.models.wan.text_config import TextConfig
 from core.models.wan.text_files import TextFiles, check_text_files, open_text_weights
@@ -42,6 +43,11 @@ class LingBotParts:
     vae: VaeFiles
     text: TextFiles
     text_config: TextConfig
+
+    @property
+    def sizes(self) -> LingBotSizes:
+        """Sizes of what decides how much memory a run takes."""
+        return LingBotSizes(network=self.transformer.config, vae=self.vae.config, text=self.text_config)
 
     def check(self) -> None:
         """Look for the packages that read the files, and read the tokenizer, which takes a second.

@@ -6,14 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64
-from torch import Tensor
+from jaxtyping import Float64
 
 from core.memory.viewpoints import Viewpoints
 from core.models.intrinsics import cropped_intrinsics
 from core.models.latent_cameras import cameras_at, latent_times, rows_at
-from core.models.lingbot.camera import camera_features, clip_scale, framewise_cameras
 from core.models.wan.size import STEP_PX
 from trajectories import Trajectory
 
@@ -80,7 +77,7 @@ class CameraPath:
         scale: float | None,
     ) -> CameraPath:
         path = cls(c2w=c2w, intrinsics=intrinsics, size=size, chunk_frames=chunk_frames, scale=scale or 1.0)
-        return path if scale is not None else replace(path, scale=clip_scale(path._framewise))
+        return path if scale is not None else replace(path, scale=clip_scale(path.framewise))
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -98,17 +95,20 @@ class CameraPath:
             chunk_frames=self.chunk_frames,
         )
 
-    def features(self, frames: range, device: torch.device) -> Float[Tensor, "1 frames tokens 1536"]:
-        """Camera features of every token of some latent frames, in float32."""
-        span = slice(frames.start, frames.stop)
-        framewise = self._framewise[span].copy()
-        framewise[:, :3, 3] /= self.scale
-        cameras, intrinsics = (
-            torch.from_numpy(values).to(device, torch.float32)
-            for values in (framewise, self.intrinsics[span])
-        )
-        return camera_features(cameras, intrinsics, self.size)
-
     @cached_property
-    def _framewise(self) -> Float64[np.ndarray, "frames 4 4"]:
+    def framewise(self) -> Float64[np.ndarray, "frames 4 4"]:
+        """Each camera in the axes of the frame before; translations in trajectory units."""
         return framewise_cameras(self.c2w)
+
+
+def framewise_cameras(c2w: Float64[np.ndarray, "frames 4 4"]) -> Float64[np.ndarray, "frames 4 4"]:
+    """Each latent frame's camera in the axes of the frame before; the first one is the identity."""
+    inverse = np.linalg.inv(c2w[:-1])
+    first = np.eye(4)[None]
+    return np.concatenate((first, inverse @ c2w[1:]))
+
+
+def clip_scale(framewise: Float64[np.ndarray, "frames 4 4"]) -> float:
+    """The reference's unit of length: the longest step of the whole clip; 1 if the camera only turns."""
+    longest = float(np.linalg.norm(framewise[:, :3, 3], axis=-1).max())
+    return longest if longest > 0 else 1.0

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
-
+from core.elements import WIDE_BYTES, Element
 from core.memory.plan import MemoryPlan
 from core.models.wan.clip_config import ClipConfig, clip_bytes
 from core.models.wan.config import WanConfig
-from core.models.wan.pass_bytes import ROTATIONS, WIDE_BYTES, pass_bytes
+from core.models.wan.pass_bytes import ROTATIONS, pass_bytes
 from core.models.wan.vae_config import VaeConfig
 from core.models.wan.video_bytes import VideoBytes
 from core.placement import Parts, Turns
@@ -44,11 +43,11 @@ class Needs:
     vae: VaeConfig
     clip: ClipConfig
     size: tuple[int, int]
-    decode_dtype: torch.dtype
+    decode_dtype: Element
     action_frames: int
     encodes: bool
 
-    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
+    def options(self, plan: MemoryPlan, dtype: Element) -> Iterator[tuple[Turns, Parts]]:
         """Turns from the fastest to the smallest, within what the user left open."""
         steps = [Turns()]
         if self._video.tiles(TILE):
@@ -56,7 +55,7 @@ class Needs:
         for turns in steps:
             yield turns, self.parts(plan, dtype, turns)
 
-    def parts(self, plan: MemoryPlan, dtype: torch.dtype, turns: Turns) -> Parts:
+    def parts(self, plan: MemoryPlan, dtype: Element, turns: Turns) -> Parts:
         """Bytes of everything under some turns."""
         net, element, layout, video = self.network, dtype.itemsize, plan.layout, self._video
         codec = video.decoding(turns.decode_tile)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from core.errors import ModelFilesError
 from core.models.matrix_game.catalog import MATRIX_GAME
 from core.models.matrix_game.files import MatrixGameFiles, find_files
+from core.models.matrix_game.sizes import MatrixGameSizes
 from core.models.matrix_game.transformer import TransformerFiles, open_transformer
 from core.models.wan.clip_files import ClipFiles, check_clip_files
 from core.models.wan.text_tokens import EXTRA_HINT
@@ -41,6 +42,11 @@ class MatrixGameParts:
     vae: VaeFiles
     clip_path: Path
     clip: ClipFiles
+
+    @property
+    def sizes(self) -> MatrixGameSizes:
+        """Sizes of what decides how much memory a run takes."""
+        return MatrixGameSizes(network=self.transformer.config, vae=self.vae.config, clip=self.clip.config)
 
     def check(self) -> None:
         """Look for the packages that read the files.

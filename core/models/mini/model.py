@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from core.errors import ModelFilesError
 from core.memory.footprint import Footprint
-from core.memory.viewpoints import Viewpoints
-from core.models.intrinsics import cropped_intrinsics
 from core.models.mini.codec import PatchCodec
 from core.models.mini.conditioning import image_condition, ray_features
 from core.models.mini.config import CHUNK_FRAMES, LATENT_CHANNELS, MiniConfig
+from core.models.mini.outline import DENOISING_LEVELS, mini_footprint, mini_viewpoints
 from core.models.mini.sharpen import Sharpener
 from core.models.mini.trips import MAX_TIME_FRAMES
 from core.models.mini.world import World, relative_cameras
@@ -34,35 +33,7 @@ from trajectories import Trajectory
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 _WEIGHTS_HINT = "reinstall worldkv, or train with: python -m core.models.mini.train"
-LEVELS = NoiseLevels.shifted((1.0, 0.6, 0.3, 0.1), shift=5.0)
-"""Ending at a lower level than a distilled model would: what is remembered comes back cleaner."""
-
-
-def mini_footprint(config: MiniConfig, dtype: torch.dtype) -> Footprint:
-    """Shapes and bytes of keys, values and weights, without weights."""
-    net = config.network
-    element = torch.empty(0, dtype=dtype).element_size()
-    return Footprint(
-        num_layers=net.num_layers,
-        num_heads=net.num_heads,
-        head_dim=net.head_dim,
-        grid=config.grid,
-        chunk_frames=CHUNK_FRAMES,
-        kv_element_bytes=element,
-        parameter_bytes=net.num_parameters * element,
-    )
-
-
-def mini_viewpoints(config: MiniConfig, trajectory: Trajectory) -> Viewpoints:
-    """Cameras of the latent frames: one video frame each."""
-    size = (config.width_px, config.height_px)
-    return Viewpoints(
-        c2w=trajectory.c2w,
-        intrinsics=cropped_intrinsics(trajectory, size),
-        image_size=size,
-        grid=config.grid,
-        chunk_frames=CHUNK_FRAMES,
-    )
+LEVELS = NoiseLevels.shifted(DENOISING_LEVELS, shift=5.0)
 
 
 def read_config(path: Path = WEIGHTS) -> MiniConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,79 +15,55 @@ from torch import Tensor
 from core.config import GenerateConfig
 from core.errors import InputError
 from core.hardware import Held
-from core.memory.footprint import Footprint
-from core.memory.plan import MemoryPlan
-from core.memory.viewpoints import Viewpoints
-from core.models.foreign import refuse_foreign
-from core.models.mini.config import CHUNK_FRAMES, MiniConfig
-from core.models.mini.model import LEVELS, WEIGHTS, MiniModel, mini_footprint, mini_viewpoints, read_config
-from core.models.mini.trips import MAX_TIME_FRAMES
+from core.models.mini.config import CHUNK_FRAMES
+from core.models.mini.decoder_bytes import decoder_bytes
+from core.models.mini.model import WEIGHTS, MiniModel, read_config
+from core.models.mini.outline import MiniOutline, check_beginning, check_settings
 from core.models.mini.world import World
-from core.models.session import LoadedModel, OnLoad, WindowDefaults
+from core.models.outline import Outlined
+from core.models.session import LoadedModel, OnLoad
 from core.models.weight_cache import WeightCache
-from core.placement import Parts, Turns
+from core.placement import Turns
 from core.script import Script
 from core.video.reader import read_image, read_video
 
-DEFAULTS = WindowDefaults(
-    sink_frames=CHUNK_FRAMES,
-    recent_frames=2 * CHUNK_FRAMES,
-    # One chunk's worth of rays is enough to be consistent, three recall a given world best (model card).
-    retrieve_chunks={"rays": 3.0, "pose": 3.0, "coverage": 3.0},
-)
 GivenPictures = Callable[[int, int], Float[Tensor, "frames 3 height width"]]
 
 
-class MiniSession:
+class MiniSession(Outlined):
     """See `core.models.session.Session`."""
 
-    defaults = DEFAULTS
     default_scale = 8
-    trained_frames = MAX_TIME_FRAMES
-    passes = LEVELS.num_steps
     logged: Mapping[str, object] = MappingProxyType({})
-    ways_out = ("--retrieve with less",)
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
-        _refuse_foreign(config)
-        self._mini = MiniConfig()
-        self.frame_size = (self._mini.width_px, self._mini.height_px)
+        check_settings(config)
+        outline = MiniOutline(script.trajectory)
+        super().__init__(outline)
+        self._mini = outline.mini
         self.inputs: Mapping[str, Path] = {}
-        self.trajectory, self._given_chunks = script.trajectory, script.given_frames // CHUNK_FRAMES
+        self._given_chunks = script.given_frames // CHUNK_FRAMES
         pictures: GivenPictures | None = None
         if isinstance(config.prefix, Path):
             pictures = self._pictures_of_video(config, config.prefix, script.given_frames)
         elif config.prefix is not None:
-            self._given_chunks = self._checked_chunks(config.prefix)
+            self._given_chunks = config.prefix
+        check_beginning(config, script.trajectory)
         if config.image is not None:
-            if config.prefix is not None:
-                raise InputError(
-                    "a prefix brings its own first picture", where="--image", hint="leave out one of the two"
-                )
             pictures = self._picture_of_file(config.image)
         self._world_seed = config.world_seed
         self.notes: tuple[str, ...] = ()
         if pictures is not None and config.world_seed:
             self.notes = ("the first picture is given: world_seed has no effect",)
         self._pictures = pictures or self.world().pictures
-        self.viewpoints: Viewpoints = mini_viewpoints(self._mini, self.trajectory)
 
     def world(self) -> World:
         """The true world around the trajectory."""
         return World.around(self.trajectory, self._world_seed, self._mini)
 
-    def footprint(self, dtype: torch.dtype) -> Footprint:
-        """Shapes and bytes of keys, values and weights."""
-        return mini_footprint(self._mini, dtype)
-
     def check_files(self) -> None:
         """Look at the packaged weights."""
         read_config(WEIGHTS)
-
-    def options(self, plan: MemoryPlan, dtype: torch.dtype) -> Iterator[tuple[Turns, Parts]]:
-        """All but the bank is too small to be worth a turn."""
-        del plan
-        yield Turns(), Parts(device={"weights": self.footprint(dtype).parameter_bytes})
 
     def load(
         self,
@@ -103,7 +79,7 @@ class MiniSession:
             ("mini", WEIGHTS, dtype),
             device,
             lambda: MiniModel.load(path=WEIGHTS, device=device, dtype=dtype),
-            lambda loaded: Held(device=loaded.footprint.parameter_bytes),
+            lambda loaded: Held(device=loaded.footprint.parameter_bytes + decoder_bytes()),
         )
 
         def given(chunk: int) -> Tensor | None:
@@ -118,18 +94,8 @@ class MiniSession:
             levels=model.levels,
             latent_shape=model.latent_shape,
             given=given,
-            parameter_bytes=model.footprint.parameter_bytes,
+            parameter_bytes=model.footprint.parameter_bytes + decoder_bytes(),
         )
-
-    def _checked_chunks(self, chunks: int) -> int:
-        total = self.trajectory.num_frames // CHUNK_FRAMES
-        if not 0 < chunks < total:
-            raise InputError(
-                f"a prefix of {chunks} chunks does not fit a trajectory of {total}",
-                where="--prefix",
-                hint=f"give 1 to {total - 1} chunks",
-            )
-        return chunks
 
     def _pictures_of_video(self, config: GenerateConfig, path: Path, num_frames: int) -> GivenPictures:
         frames = read_video(path, max_frames=num_frames)
@@ -148,27 +114,6 @@ class MiniSession:
         picture = fit_pictures(read_image(path)[None], self.frame_size)
         self.inputs = {"image": path}
         return lambda start, stop: picture[start:stop]
-
-
-_FOREIGN = {
-    "checkpoint": "has its weights in the package",
-    "size": "knows one size",
-    "translation_scale": "was trained in trajectory units",
-    "conditioning": "has one way of conditioning",
-    "variant": "has no variants",
-    "mouse_deg": "is steered by cameras",
-    "key_units": "is steered by cameras",
-    "fov_deg": "takes the trajectory's field of view",
-    "decode_dtype": "decodes in float32",
-}
-
-
-def _refuse_foreign(config: GenerateConfig) -> None:
-    """Settings that the embedded model has no use for."""
-    refuse_foreign(config, {"prompt": "takes no text"}, hint="pick a world with --world-seed")
-    refuse_foreign(config, _FOREIGN, hint="leave it out, or use another --model")
-    if config.weights not in ("auto", "resident"):
-        raise InputError("mini's weights are too small to place", where="--weights", hint="leave it out")
 
 
 def fit_pictures(

@@ -13,18 +13,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.models.mini.config import CELL_PX, LATENT_CHANNELS
-
-WIDTH = 128
+from core.models.mini.decoder_bytes import SHARPENER_WIDTH, sharpener_sizes
 
 
 class Sharpener(nn.Module):
     """Convolutions over latent cells whose output is added to the linearly decoded picture."""
 
-    def __init__(self, channels: int = LATENT_CHANNELS, width: int = WIDTH) -> None:
+    def __init__(self, channels: int = LATENT_CHANNELS, width: int = SHARPENER_WIDTH) -> None:
         super().__init__()
-        sizes = (channels, width, width, width, 3 * CELL_PX * CELL_PX)
         self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate") for a, b in pairwise(sizes)
+            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate")
+            for a, b in pairwise(sharpener_sizes(channels, width))
         )
         last = self.layers[-1]
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]  # starts as the linear decoder

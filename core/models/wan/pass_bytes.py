@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-
+from core.elements import WIDE_BYTES, Element
 from core.models.wan.config import WanConfig
-
-WIDE_BYTES = 4
 
 ROTATIONS = 2
 """Of the chunk's queries and keys: that of the denoising passes is still there in the clean pass."""
 
 
-def pass_bytes(config: WanConfig, tokens: int, dtype: torch.dtype, *, camera_ready: bool) -> int:
+def pass_bytes(config: WanConfig, tokens: int, dtype: Element, *, camera_ready: bool) -> int:
     """Bytes of the tensors alive at the peak of a pass.
 
     The peak lies at one of three places of a block, or before the first one, where the weights that embed a

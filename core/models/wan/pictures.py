@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.config import GenerateConfig
 from core.errors import InputError
+from core.models.wan.given_shape import check_given
 from core.video.reader import read_image, read_video
 
 
@@ -51,18 +52,11 @@ def given_pictures(config: GenerateConfig, num_frames: int) -> GivenPictures:
     Raises:
         InputError: There is no picture, or it cannot be read.
     """
-    if isinstance(config.prefix, int):
-        raise InputError(
-            "only the embedded model knows true walks", where="--prefix", hint="give a video, or --image"
-        )
-    if config.prefix is None:
+    check_given(config)
+    if not isinstance(config.prefix, Path):
         if config.image is None:
             raise InputError("the video needs a first picture", where="--image", hint="add --image first.png")
         return GivenPictures(read_image(config.image)[None], {"image": config.image})
-    if config.image is not None:
-        raise InputError(
-            "a prefix brings its own first picture", where="--image", hint="leave out one of the two"
-        )
     frames = read_video(config.prefix, max_frames=num_frames)
     if len(frames) < num_frames:
         raise InputError(

@@ -7,6 +7,7 @@ import torch
 from core.config import resolve
 from core.generate import Job, prepare
 from core.hardware import NOTHING_HELD, Held, budgets
+from core.models.mini.decoder_bytes import decoder_bytes
 from core.models.mini.model import MiniModel
 from core.models.session import LoadedModel
 from core.models.weight_cache import WeightCache
@@ -107,7 +108,7 @@ class TestMini:
         again = mini(tmp_path, "again")
         assert again.session.passes == kept(again, cache).levels.num_steps
         assert cache.num_loads == 1
-        assert cache.held.device == mini(tmp_path, "x").session.footprint(torch.float32).parameter_bytes
+        assert cache.held.device == mini(tmp_path, "x").session.footprint(torch.float32).parameter_bytes + decoder_bytes()
 
     def test_another_precision_is_another_load(self, tmp_path: Path) -> None:
         cache = WeightCache()

@@ -10,10 +10,9 @@ from core.models.latent_cameras import cameras_at, latent_times, rows_at
 from core.models.lingbot.camera import (
     camera_channels,
     camera_features,
-    clip_scale,
-    framewise_cameras,
     ray_origin_direction,
 )
+from core.models.lingbot.path import clip_scale, framewise_cameras
 from core.models.wan.network import fold_patches
 from tests.golden_lingbot import MANIFEST, SIZE_PX, golden
 from trajectories import load

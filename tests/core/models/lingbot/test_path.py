@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.models.intrinsics import cropped_intrinsics
+from core.models.lingbot.camera import path_features
 from core.models.lingbot.path import CameraPath
 from tests.core.models.lingbot.sessions import CPU, write_inputs, zooming
 from tests.core.models.lingbot.slow_rollout import camera_features
@@ -28,7 +29,7 @@ def trajectory(tmp_path_factory: pytest.TempPathFactory) -> Trajectory:
 def test_features_equal_those_of_the_whole_path(trajectory: Trajectory, scale: float | None) -> None:
     """Chunk by chunk, scaled by the longest step of the whole path or as asked for, each frame's own lens."""
     path = CameraPath.exact(trajectory, SIZE, 3, scale)
-    chunks = [path.features(path.viewpoints.frames_of(chunk), CPU) for chunk in range(5)]
+    chunks = [path_features(path, path.viewpoints.frames_of(chunk), CPU) for chunk in range(5)]
     ours, whole = torch.cat(chunks, dim=1), camera_features(trajectory, SIZE, scale)
     assert ours.shape == (1, 15, 4 * 6, 1536)
     torch.testing.assert_close(ours, whole, atol=2e-6, rtol=0)
@@ -45,8 +46,10 @@ def test_every_fourth_camera_as_it_is(trajectory: Trajectory) -> None:
 def test_zoom_reaches_features_and_viewing_rays(trajectory: Trajectory) -> None:
     one_lens = replace(trajectory, intrinsics=np.tile(trajectory.intrinsics[:1], (57, 1)))
     path, still = (CameraPath.exact(each, SIZE, 3, None) for each in (trajectory, one_lens))
-    assert torch.equal(path.features(range(1), CPU), still.features(range(1), CPU))
-    assert (path.features(range(14, 15), CPU) - still.features(range(14, 15), CPU)).abs().max() > 0.1
+    assert torch.equal(path_features(path, range(1), CPU), path_features(still, range(1), CPU))
+    assert (
+        path_features(path, range(14, 15), CPU) - path_features(still, range(14, 15), CPU)
+    ).abs().max() > 0.1
     spread = [_widest(each.viewpoints.rays([14])[1][0]) for each in (path, still)]
     assert np.tan(spread[1] / 2) / np.tan(spread[0] / 2) == pytest.approx(1.5, rel=1e-6)
 
@@ -60,7 +63,7 @@ def test_a_token_looks_where_its_pixels_look(trajectory: Trajectory) -> None:
     """What retrieval takes as a token's viewing ray is the middle of the rays that the network is told."""
     path = CameraPath.exact(trajectory, SIZE, 3, None)
     views = path.viewpoints
-    features = path.features(range(views.num_frames), CPU)[0].double().numpy()
+    features = path_features(path, range(views.num_frames), CPU)[0].double().numpy()
     pixels = features.reshape(15, 24, 6, 256)[:, :, 3:].mean(-1)  # directions in the frame before's axes
     told = pixels / np.linalg.norm(pixels, axis=-1, keepdims=True)
     before = np.concatenate((views.c2w[:1], views.c2w[:-1]))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.models.matrix_game.pictures import crop_note, cropped, kept_part
+from core.models.matrix_game.crop import crop_note, kept_part
+from core.models.matrix_game.pictures import cropped
 
 SIZE = (640, 352)
 
