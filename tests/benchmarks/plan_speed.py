@@ -1,7 +1,7 @@
 """How long planning takes at the real model's size, and how much memory.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.plan_speed
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.plan_speed --chunks 300 1000 --what schedule
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.plan_speed --chunks 300 1000 --what schedule-rays plan-pose
 
 Every row runs in a process of its own, so that its peak of resident memory is its own. Times are of the
 processor, not of the clock on the wall.
@@ -22,6 +22,9 @@ from core.memory.planner import plan_memory
 from core.memory.prune_policy import Pruning, kept_tokens
 from core.memory.relevance import relevant_counts
 from core.memory.schedule import HIT_OVERLAP, build_schedule
+from core.memory.strategies.base import Strategy
+from core.memory.strategies.coverage import Coverage
+from core.memory.strategies.pose import Pose
 from core.memory.strategies.rays import Rays
 from core.memory.viewpoints import Viewpoints
 from tests.benchmarks.long_paths import PATHS, lingbot_views
@@ -64,12 +67,20 @@ def hits(views: Viewpoints) -> None:
     relevant_counts(views, overlap_table(views, OverlapSampling()), outside, HIT_OVERLAP)
 
 
-def schedule(views: Viewpoints) -> None:
-    build_schedule(views, layout(views), Rays())
+def schedule_with(strategy: Strategy) -> Callable[[Viewpoints], None]:
+    """The whole schedule, hits and misses counted."""
+
+    def schedule(views: Viewpoints) -> None:
+        build_schedule(views, layout(views), strategy)
+
+    return schedule
 
 
-def plan(views: Viewpoints) -> None:
-    plan_memory(views, footprint=FOOTPRINT, layout=layout(views), strategy=Rays())
+def plan_with(strategy: Strategy) -> Callable[[Viewpoints], None]:
+    def plan(views: Viewpoints) -> None:
+        plan_memory(views, footprint=FOOTPRINT, layout=layout(views), strategy=strategy)
+
+    return plan
 
 
 def view(views: Viewpoints) -> None:
@@ -77,11 +88,17 @@ def view(views: Viewpoints) -> None:
         kept_tokens(Pruning(rule="view", keep_ratio=0.25), views, chunk)
 
 
+STRATEGIES: dict[str, Strategy] = {
+    "pose": Pose(),
+    "coverage": Coverage(),
+    "rays": Rays(),
+    "rays-depth": Rays(near_depth=4.0),
+}
 TASKS: dict[str, Callable[[Viewpoints], None]] = {
     "rays": rays,
     "hits": hits,
-    "schedule": schedule,
-    "plan": plan,
+    **{f"schedule-{name}": schedule_with(strategy) for name, strategy in STRATEGIES.items()},
+    **{f"plan-{name}": plan_with(strategy) for name, strategy in STRATEGIES.items()},
     "view": view,
 }
 
@@ -103,14 +120,14 @@ def main() -> None:
     parser.add_argument("--paths", nargs="+", choices=PATHS, default=list(PATHS))
     parser.add_argument("--what", nargs="+", choices=TASKS, default=list(TASKS))
     args = parser.parse_args()
-    print(f"{'what':9} {'path':7} {'chunks':>7} {'seconds':>8} {'ms/chunk':>9} {'peak MB':>8}")
+    print(f"{'what':19} {'path':7} {'chunks':>7} {'seconds':>8} {'ms/chunk':>9} {'peak MB':>8}")
     for task in args.what:
         for path in args.paths:
             for chunks in args.chunks if task != "view" else [VIEW_CHUNKS]:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     seconds, peak = pool.apply(measure, (task, path, chunks))
                 each = 1e3 * seconds / chunks
-                print(f"{task:9} {path:7} {chunks:7} {seconds:8.2f} {each:9.2f} {peak:8.0f}", flush=True)
+                print(f"{task:19} {path:7} {chunks:7} {seconds:8.2f} {each:9.2f} {peak:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

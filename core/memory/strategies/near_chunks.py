@@ -11,7 +11,7 @@ from core.memory.strategies.ray_index import frame_index
 from core.memory.viewpoints import Viewpoints
 
 GROUP_CHUNKS = 4
-"""Chunks that follow each other and come onto the list, or stay off it, as one."""
+"""Different views that follow each other and come onto the list, or stay off it, as one."""
 
 BLOCK_CHUNKS = 64
 """Coming chunks for which lists are made at once."""
@@ -62,9 +62,11 @@ def near_chunks(
             if len(past) <= count:
                 yield np.arange(past.start, past.stop, dtype=np.int64)
                 continue
-            row = row[: np.searchsorted(index.starts, len(past))]
-            wanted = min(-(-count // GROUP_CHUNKS), len(row))
-            best = np.sort(np.argpartition(row, wanted - 1)[:wanted])
+            # Groups that are complete, so that they do not depend on what comes later, and those after them.
+            known = int(np.searchsorted(index.born, len(past)))
+            complete = known // GROUP_CHUNKS
+            wanted = min(-(-count // GROUP_CHUNKS), complete)
+            best = np.sort(np.argpartition(row[:complete], wanted - 1)[:wanted]) if complete else row[:0]
             places = (best[:, None] * GROUP_CHUNKS + np.arange(GROUP_CHUNKS)).reshape(-1)
-            born = index.born[places[places < len(index.born)]]
-            yield past.start + born[born < len(past)]
+            places = np.concatenate([places, np.arange(complete * GROUP_CHUNKS, known)])
+            yield past.start + index.born[places]

@@ -127,7 +127,7 @@ class CellSearch:
 
     def _limited(
         self, keys: Int32[np.ndarray, "b q s"], frames: Int64[np.ndarray, "b s"]
-    ) -> Int32[np.ndarray, "b q s"]:
+    ) -> Int32[np.ndarray, "b q allowed"]:
         """Keys of the cells that each query may take."""
         if self.copies is None and self.chunk_copies is None:
             return keys

@@ -45,8 +45,11 @@ class Rays:
     No array grows with the square of the rollout.
 
     Attributes:
-        near_depth: Nearest depth of what is seen, in trajectory units; infinity compares directions alone.
-            None derives it from the path: twice as far as the camera moves about (`ray_depths`).
+        near_depth: Nearest depth of what is seen, in trajectory units. Infinity compares directions alone.
+            In rooms of known depth 2 to 4 without weight finds most true matches (see the benchmark
+            `true_matches`), but what the embedded model plays gets no better for it on the whole: hence the
+            default. None derives it from the path, for trajectories in unknown units: twice as far as the
+            camera moves about.
         translation_weight: Radians that one trajectory unit between camera centres counts for, beside what it
             may shift: a picture from further away is another picture.
         tolerance: Width of a level, as a share of the angle between neighbouring tokens. Range: (0, 1].
