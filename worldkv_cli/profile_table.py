@@ -85,13 +85,13 @@ def _time_table(report: ProfileReport, many: bool) -> Table:
     rows = []
     for cell in report.cells:
         for length in cell.lengths:
-            stages = [length.stages_ms[stage].median for stage in ("retrieve", "denoise", "commit", "decode")]
+            spreads = [length.stages_ms.get(stage) for stage in ("retrieve", "denoise", "commit", "decode")]
             rows.append(
                 (
                     _name(cell, many),
                     str(length.chunks),
                     f"{length.window_tokens:,}",
-                    *(f"{ms:.1f}" for ms in stages),
+                    *("-" if spread is None else f"{spread.median:.1f}" for spread in spreads),
                     _spread(length.chunk_ms, digits=1),
                     human_bytes(length.kv_bytes),
                 )

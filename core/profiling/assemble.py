@@ -196,7 +196,11 @@ def _calibration(measured: Measured, device: Device) -> Calibration | None:
     session, entry = measured.session, model_entry(measured.settings.model)
     width, height = session.frame_size
     frames = entry.later_chunk_frames(session.viewpoints.chunk_frames)
-    decoded = [each.ms["decode"] for each in measured.chunks if not each.warm_up and each.chunk > 0]
+    decoded = [
+        each.ms["decode"]
+        for each in measured.chunks
+        if "decode" in each.ms and not each.warm_up and each.chunk > 0
+    ]
     writing, random = measured.writing, measured.settings.random_weights
     loaded = sum(s for what, s in measured.load_s.items() if what in ("weights", "transformer"))
     written_mp = 0.0 if writing is None else writing.width * writing.height / 1e6

@@ -33,7 +33,7 @@ class TimedChunk:
         repeat: Number of its rollout.
         chunk: The chunk.
         warm_up: Whether it is one of the first that ran.
-        ms: Milliseconds by stage.
+        ms: Milliseconds by stage; without decoding where that was left out.
         stall_ms: Of them, spent waiting for the bank.
         cpu_ms: Processor time of all threads of the process, decoding left out.
         device_bytes: Peak device memory; on the CPU what the engine's tensors take.
@@ -60,12 +60,19 @@ class Rounds:
         repeats: Rollouts of every cell.
         interleaving: When the next cell has its turn.
         one_layer: Whether all layers share one layer's keys and values.
+        decoded_repeats: Rollouts of every cell that are decoded, too, which is the same in every mode; None
+            for all.
     """
 
     wanted: tuple[int, ...]
     repeats: int
     interleaving: Interleaving = "chunk"
     one_layer: bool = False
+    decoded_repeats: int | None = None
+
+    def decodes(self, repeat: int) -> bool:
+        """Whether a rollout is decoded."""
+        return self.decoded_repeats is None or repeat < self.decoded_repeats
 
 
 Stop = Callable[[], bool]
@@ -120,7 +127,7 @@ class _Run:
         self._memory = stage.memory(cell, one_layer=rounds.one_layer)
         self._engine_bytes = stage.model.parameter_bytes + self._memory.device_bytes
         self._results = stage.chunks(cell, self._memory, rounds.wanted)
-        self._decoder: Decoder = stage.decoder()
+        self._decoder: Decoder | None = stage.decoder() if rounds.decodes(repeat) else None
         self._done = 0
 
     def close(self) -> None:
@@ -132,7 +139,7 @@ class _Run:
         cpu = time.process_time()
         result = next(self._results)
         cpu_ms = (time.process_time() - cpu) * 1e3
-        decode_ms = decode_timed(self._decoder, result)
+        decoded = {} if self._decoder is None else {"decode": decode_timed(self._decoder, result)}
         self._done += 1
         timings = result.timings
         return TimedChunk(
@@ -144,7 +151,7 @@ class _Run:
                 "retrieve": timings.retrieve_ms,
                 "denoise": timings.denoise_ms,
                 "commit": timings.commit_ms,
-                "decode": decode_ms,
+                **decoded,
             },
             stall_ms=timings.stall_ms,
             cpu_ms=cpu_ms,

@@ -171,6 +171,7 @@ def _measure_group(
         repeats=settings.repeats,
         interleaving=_interleaving(bench, [cell for _, cell in group]),
         one_layer=settings.one_layer,
+        decoded_repeats=None if settings.every_chunk else 1,
     )
     measured.interleaving.add(rounds.interleaving)
     bench.watch.on_step("chunks")

@@ -34,7 +34,10 @@ def chunk_times(cell: Cell, timed: TimedChunk) -> ChunkTimes:
         chunk=timed.chunk,
         warm_up=timed.warm_up,
         window_tokens=cell.plan.visible_tokens(cell.plan.steps[timed.chunk]),
-        **{f"{stage}_ms": timed.ms[stage] for stage in STAGES},
+        retrieve_ms=timed.ms["retrieve"],
+        denoise_ms=timed.ms["denoise"],
+        commit_ms=timed.ms["commit"],
+        decode_ms=timed.ms.get("decode"),
         stall_ms=timed.stall_ms,
         cpu_ms=timed.cpu_ms,
         kv_bytes=kv_bytes(cell, timed.chunk),
@@ -60,7 +63,7 @@ def length_times(
         )
         if whole is None or cpu is None:
             continue
-        stages = {s: quartiles(Spread.of([getattr(c, f"{s}_ms") for c in some])) for s in STAGES}
+        stages = {stage: quartiles(Spread.of(_taken(some, stage))) for stage in STAGES}
         step = cell.plan.steps[length - 1]
         yield LengthTimes(
             chunks=length,
@@ -70,6 +73,11 @@ def length_times(
             chunk_ms=whole,
             cpu_ms=cpu,
         )
+
+
+def _taken(some: Sequence[ChunkTimes], stage: str) -> list[float]:
+    values = (getattr(each, f"{stage}_ms") for each in some)
+    return [value for value in values if value is not None]
 
 
 def kv_bytes(cell: Cell, chunk: int) -> int:

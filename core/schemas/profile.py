@@ -40,7 +40,7 @@ class ChunkTimes(_Record):
     retrieve_ms: Amount = Field(description="Bank to window.")
     denoise_ms: Amount = Field(description="The sampler's passes, and what is made ready for them.")
     commit_ms: Amount = Field(description="Clean pass, pruning and storing in the bank.")
-    decode_ms: Amount = Field(description="Latents to frames.")
+    decode_ms: Amount | None = Field(description="Latents to frames; None where that was left out.")
     stall_ms: Amount = Field(description="Of these, waiting for the bank.")
     cpu_ms: Amount = Field(description="Processor time of all threads, decoding left out.")
     kv_bytes: Count = Field(description="Keys and values in window and bank that are in use.")

@@ -49,6 +49,11 @@ class TestTurns:
             assert each.device_bytes > stage().model.parameter_bytes
             assert each.host_bytes > 0
 
+    def test_only_some_rollouts_are_decoded(self) -> None:
+        timed = run(wanted=(0,), decoded_repeats=1)
+        assert {each.repeat for each in timed if "decode" in each.ms} == {0}
+        assert all(("decode" in each.ms) == (each.repeat == 0) for each in timed)
+
     def test_stops_before_the_next_chunk(self) -> None:
         asked = []
 
