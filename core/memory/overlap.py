@@ -89,7 +89,7 @@ class OverlapTable:
         self, chunk: int, others: Sequence[int] | Int[np.ndarray, " n"]
     ) -> Float64[np.ndarray, " others"]:
         """Share of a chunk's view that each other chunk sees. Range: [0, 1]."""
-        return np.asarray(self.visible(chunk, others).mean(axis=1))
+        return np.asarray(np.count_nonzero(self.visible(chunk, others), axis=1) / self.num_points)
 
 
 @lru_cache(maxsize=4)

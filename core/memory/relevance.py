@@ -35,7 +35,7 @@ ROUNDING = 1e-5
 SAME_VIEW = 1e9
 """Views that are equal to the ninth decimal are the same."""
 
-EXACT_VIEWS = 3000
+EXACT_VIEWS = 2500
 """Different views up to which every chunk is tested: half an hour of video at three latent frames a chunk."""
 
 
@@ -43,9 +43,9 @@ EXACT_VIEWS = 3000
 class Relevant:
     """How many past chunks outside its native window truly overlap each chunk's view.
 
-    Where `every` is larger than 1, the counts are those of a rollout in which chunks `every * n + 1`, ... look
-    where chunk `every * n` looks. Of each stretch of chunks that see the view, fewer than `every` chunks are
-    then missed, or counted too many, at either end.
+    Where `every` is larger than 1, the counts are those of a rollout in which chunks `every * n + 1`, ...
+    look where chunk `every * n` looks. Of each stretch of chunks that see the view, fewer than `every` chunks
+    are then missed, or counted too many, at either end.
 
     Attributes:
         counts: One number a chunk.
