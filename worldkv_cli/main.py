@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from worldkv_cli.commands import batch, doctor, generate, models, profile, traj
+from worldkv_cli.commands import batch, doctor, generate, models, plan, profile, traj
 from worldkv_cli.console import guard, set_up_logging
 
 
@@ -49,6 +49,7 @@ def main(
 
 
 generate.register(app)
+plan.register(app)
 profile.register(app)
 app.add_typer(traj.app, name="traj")
 app.add_typer(models.app, name="models")

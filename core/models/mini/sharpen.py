@@ -21,9 +21,9 @@ class Sharpener(nn.Module):
 
     def __init__(self, channels: int = LATENT_CHANNELS, width: int = SHARPENER_WIDTH) -> None:
         super().__init__()
+        sizes = sharpener_sizes(channels, width)
         self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate")
-            for a, b in pairwise(sharpener_sizes(channels, width))
+            nn.Conv2d(a, b, 3, padding=1, padding_mode="replicate") for a, b in pairwise(sizes)
         )
         last = self.layers[-1]
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]  # starts as the linear decoder

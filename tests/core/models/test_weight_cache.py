@@ -108,7 +108,8 @@ class TestMini:
         again = mini(tmp_path, "again")
         assert again.session.passes == kept(again, cache).levels.num_steps
         assert cache.num_loads == 1
-        assert cache.held.device == mini(tmp_path, "x").session.footprint(torch.float32).parameter_bytes + decoder_bytes()
+        weights = mini(tmp_path, "x").session.footprint(torch.float32).parameter_bytes
+        assert cache.held.device == weights + decoder_bytes()
 
     def test_another_precision_is_another_load(self, tmp_path: Path) -> None:
         cache = WeightCache()

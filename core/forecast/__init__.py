@@ -1,0 +1,1 @@
+"""A rollout foretold: what `worldkv plan` shows, from the settings alone. No weights, no torch."""
