@@ -23,7 +23,7 @@ from tests.benchmarks.runs import Deadline
 SIZES = Sizes(
     replace(LINGBOT, dim=512, ffn_dim=1408, num_heads=4, num_layers=4, text_dim=64, text_tokens=64),
     scaled_vae(0.05),  # decoding is not what is compared
-    (320, 144),
+    (288, 160),
 )
 MODES = {
     "full": {"memory": "full"},
