@@ -12,7 +12,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from core.errors import BudgetError
-from core.memory.bank_bytes import insertion_bytes, read_ahead_bytes, staging_bytes
+from core.memory.bank_bytes import (
+    insertion_bytes,
+    read_ahead_bytes,
+    staging_bytes,
+    write_behind_bytes,
+)
 from core.memory.plan import MemoryPlan
 from core.memory.row_bytes import Precision
 from core.memory.tiers import TIERS, Room, Tier
@@ -253,13 +258,20 @@ def with_window(parts: Parts, plan: MemoryPlan, *, sink_follows: bool = False) -
 
 def with_bank(parts: Parts, plan: MemoryPlan) -> Parts:
     """The bank's pools in memory beside the rest."""
-    tiers, ahead = plan.tier_bytes, read_ahead_bytes(plan)
-    host = {"bank": tiers["host"], **({"read ahead from disk": ahead} if ahead else {})}
+    tiers = plan.tier_bytes
+    host = {"bank": tiers["host"], **disk_buffers(plan)}
     return replace(
         parts,
         device={**parts.device, "bank": tiers["device"]},
         host={**parts.host, **host},
     )
+
+
+def disk_buffers(plan: MemoryPlan) -> Mapping[str, int]:
+    """Host memory through which tokens go to disk and come back."""
+    if not plan.tier_bytes["disk"]:
+        return {}
+    return {"read ahead from disk": read_ahead_bytes(plan), "on its way to disk": write_behind_bytes(plan)}
 
 
 def choose_placement(
@@ -310,14 +322,15 @@ def _place_bank(
 ) -> Placement:
     """Split the bank over the tiers; where there is too little room, the last one takes the rest."""
     base = with_window(parts, plan, sink_follows=bank.sink_follows)
-    plan = plan.within(_room(base, budgets, plan, bank.tier, read_ahead=0))
-    if budgets.host is not None and plan.tier_bytes["disk"]:
-        # The less host memory, the more is read ahead from disk into it: this much suffices.
-        plan = plan.within(_room(base, budgets, plan, bank.tier, read_ahead=plan.most_read_bytes))
+    buffers, needed = -1, 0
+    while needed > buffers:  # the less host memory is left, the more goes to disk, through buffers in it
+        buffers = needed
+        plan = plan.within(_room(base, budgets, plan, bank.tier, buffers=buffers))
+        needed = sum(disk_buffers(plan).values()) if budgets.host is not None else 0
     return Placement(turns=turns, plan=plan, parts=with_bank(base, plan), budgets=budgets)
 
 
-def _room(parts: Parts, budgets: Budgets, plan: MemoryPlan, tier: Tier | None, *, read_ahead: int) -> Room:
+def _room(parts: Parts, budgets: Budgets, plan: MemoryPlan, tier: Tier | None, *, buffers: int) -> Room:
     """Tokens for which there is room beside everything else; the slowest tier has no limit if all do not."""
 
     def left(budget: int | None, taken: int) -> int | None:
@@ -330,7 +343,7 @@ def _room(parts: Parts, budgets: Budgets, plan: MemoryPlan, tier: Tier | None, *
         return Room()
     if budgets.device is not None and parts.running_bytes + budgets.reserve > budgets.device:
         return Room.only("host")  # it does not fit anyway
-    host = left(budgets.host, sum(parts.host.values()) + read_ahead)
+    host = left(budgets.host, sum(parts.host.values()) + buffers)
     disk = None if budgets.disk is None else left(budgets.disk, 0)
     room = Room(device=device, host=host, disk=0 if disk is None else disk)
     if host is None or not plan.use.share_out(room).short_tokens:

@@ -89,11 +89,11 @@ class Bank:
         self._id_words = int(plan.pruning.keys_on_store)
         words = self.format.row_words + self._id_words
         layers, tokens = shape.num_layers, residency.pool_tokens
-        self.pools: dict[Tier, Tensor] = {}
-        for tier, home in (("device", device), ("host", torch.device("cpu"))):
-            self.pools[tier] = torch.zeros(
-                (layers, batch, tokens[tier], words), device=home, dtype=torch.int64
-            )
+        homes: dict[Tier, torch.device] = {"device": device, "host": torch.device("cpu")}
+        self.pools = {
+            tier: torch.zeros((layers, batch, tokens[tier], words), device=home, dtype=torch.int64)
+            for tier, home in homes.items()
+        }
         pin_in_place(self.pools["host"], device, purpose="--bank host", hint=_PIN_HINT)
         scales = (layers, batch, residency.chunk_slots, self.format.num_scales)
         self.scales = torch.zeros(scales, device=device, dtype=torch.bfloat16)

@@ -8,6 +8,12 @@ from core.memory.tiers import ID_BYTES
 
 WIDE_BYTES = 4
 
+INTEGERS_BYTES = 160
+"""Of a token on its way: where it comes from, where it goes, its place in time and space."""
+
+MAKING_BYTES = 24
+"""Of a token and a head's number while cosines and sines are made of float64 angles."""
+
 BLOCK_TOKENS = 2048
 """Tokens that are turned at once, and that are on their way from the pool where they cannot go straight."""
 
@@ -23,12 +29,17 @@ def read_ahead_bytes(plan: MemoryPlan) -> int:
     return plan.shares.most_ahead_tokens * plan.bank_token_bytes
 
 
+def write_behind_bytes(plan: MemoryPlan) -> int:
+    """Bytes in host memory on their way to disk: at most those of two chunks."""
+    return 2 * plan.shares.most_to_disk_tokens * plan.bank_token_bytes
+
+
 def insertion_bytes(plan: MemoryPlan, *, sink_follows: bool) -> int:
     """Bytes that come and go on the device when tokens are put back into the window.
 
     Of one layer and some tokens at a time: keys and values, where they are quantised, and the keys in
-    float32, turned, and cast back; or rows on their way from the pool. What turns the keys is there for all
-    tokens. Frames that stay visible beyond recent are moved in all layers at once.
+    float32, turned, and cast back; or rows on their way from the pool. What turns the keys is made for all
+    tokens before. Frames that stay visible beyond recent are moved in all layers at once.
 
     Args:
         plan: What is put back when.
@@ -40,11 +51,13 @@ def insertion_bytes(plan: MemoryPlan, *, sink_follows: bool) -> int:
     turned = 2 * WIDE_BYTES + narrow if narrow < WIDE_BYTES else WIDE_BYTES
     width, angles = footprint.num_heads * footprint.head_dim, footprint.head_dim * WIDE_BYTES
     unpacked = 0 if plan.precision == "native" else 2 * width * narrow
-    put_back = block * max(_row_bytes(plan), unpacked + width * turned) + read * angles
+    put_back = block * max(_row_bytes(plan), unpacked + width * turned) + read * (angles + INTEGERS_BYTES)
+    own = footprint.tokens_per_chunk  # what turns the chunk's own keys is there, or made just so
+    made = max(read, own) * (MAKING_BYTES * footprint.head_dim + INTEGERS_BYTES)
     sink = plan.layout.sink_frames * footprint.tokens_per_frame * (width * turned + angles)
     carried = max(len(step.carried_frames) for step in plan.steps) * footprint.tokens_per_frame
     carried_bytes = carried * footprint.kv_bytes_per_token // 2
-    return max(put_back, sink if sink_follows else 0, carried_bytes)
+    return own * angles + max(put_back, made, sink if sink_follows else 0, carried_bytes)
 
 
 def _row_bytes(plan: MemoryPlan) -> int:

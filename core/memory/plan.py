@@ -132,11 +132,6 @@ class MemoryPlan:
         return {t: int(self.residency.read_tokens(t).sum()) * self.bank_token_bytes for t in TIERS}
 
     @property
-    def most_read_bytes(self) -> int:
-        """Bytes that one chunk reads at most, from whichever tiers."""
-        return max((step.num_read for step in self.steps), default=0) * self.bank_token_bytes
-
-    @property
     def written_bytes(self) -> Mapping[Tier, int]:
         """Bytes written to every tier in the whole rollout, stored or moved."""
         return {t: int(self.residency.written_tokens(t).sum()) * self.bank_token_bytes for t in TIERS}

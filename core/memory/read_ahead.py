@@ -35,6 +35,7 @@ class ReadAhead:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bank-disk")
         self._reads: list[Future[None]] = []
         self._writes: list[Future[None]] = []
+        self._older: list[Future[None]] = []  # of the chunk before
         self._count = 0
         self.waited_s = 0.0
 
@@ -50,7 +51,7 @@ class ReadAhead:
             slots: Of the pool.
             after: When the device has copied what is in the buffer now.
         """
-        self._collect(self._writes)
+        self._write_out()
         self._count = len(slots)
         self._reads = [
             self._thread.submit(partial(self._read, layer, slots, after if layer == 0 else None))
@@ -70,12 +71,18 @@ class ReadAhead:
         self._wait(self._thread.submit(self.pool.read, layer, slots, out))
         return out
 
+    def _write_out(self) -> None:
+        """Let no more than two chunks' tokens be on their way: a slow disk must not fill the memory."""
+        for done in self._older:
+            self._wait(done)
+        self._older, self._writes = self._writes, []
+
     def write(
         self, layer: int, slots: Int64[np.ndarray, " tokens"], rows: Int64[Tensor, "batch tokens words"]
     ) -> None:
-        """Write tokens of a layer behind; the rows are copied first."""
+        """Write tokens of a layer behind; the rows are the caller's no more."""
         if self._device.type != "cuda":
-            self._writes.append(self._thread.submit(self.pool.write, layer, slots, rows.clone()))
+            self._writes.append(self._thread.submit(self.pool.write, layer, slots, rows))
             return
         held = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
         held.copy_(rows, non_blocking=True)
@@ -85,7 +92,9 @@ class ReadAhead:
 
     def drain(self) -> None:
         """Wait until everything is written."""
-        self._collect(self._writes, wait=True)
+        for done in (*self._older, *self._writes):
+            done.result()
+        self._older, self._writes = [], []
 
     def close(self) -> None:
         """Stop the thread and remove the file."""
@@ -107,8 +116,3 @@ class ReadAhead:
         began = time.perf_counter()
         done.result()
         self.waited_s += time.perf_counter() - began
-
-    def _collect(self, futures: list[Future[None]], *, wait: bool = False) -> None:
-        """Let go of what is done; errors of the thread come up here."""
-        while futures and (wait or futures[0].done()):
-            futures.pop(0).result()

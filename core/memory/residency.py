@@ -145,11 +145,13 @@ class Shares:
         stays: All stays.
         tokens: For every stay the tokens in each tier, in the order of `TIERS`.
         short_tokens: Tokens that would have to lie somewhere else at the worst moment: 0 if all have room.
+        num_chunks: Of the rollout: a stay that ends there ends unread.
     """
 
     stays: Stays
     tokens: Int64[np.ndarray, "stays 3"]
     short_tokens: int
+    num_chunks: int
 
     @cached_property
     def peak_tokens(self) -> Mapping[Tier, int]:
@@ -167,17 +169,30 @@ class Shares:
         ahead = (stays.stored == 0) | (stays.ends - stays.starts > 1)
         read = np.zeros(int(stays.ends.max(initial=0)) + 1, dtype=np.int64)
         np.add.at(read, stays.ends[ahead], self.tokens[ahead, TIERS.index("disk")])
-        return int(read.max())
+        return int(read[: self.num_chunks].max(initial=0))
+
+    @cached_property
+    def most_to_disk_tokens(self) -> int:
+        """Tokens of one chunk that are to lie on disk next, at most."""
+        going = np.zeros(self.num_chunks, dtype=np.int64)
+        np.add.at(going, self.stays.starts, self.tokens[:, TIERS.index("disk")])
+        return int(going.max(initial=0))
 
 
-def share_out(stays: Stays, room: Room) -> Shares:
-    """Give every tier the stays that end soonest, the fastest tier first."""
+def share_out(stays: Stays, room: Room, *, num_chunks: int) -> Shares:
+    """Give every tier the stays that end soonest, the fastest tier first.
+
+    Args:
+        stays: All stays of the rollout.
+        room: Of the tiers.
+        num_chunks: Of the rollout.
+    """
     left, taken = stays, []
     for limit in room.by_tier:
         here = left.tokens if limit is None else nearest_stays(left, limit)
         taken.append(here)
         left = left.without(here)
-    return Shares(stays, np.stack(taken, axis=1), left.peak_tokens)
+    return Shares(stays, np.stack(taken, axis=1), left.peak_tokens, num_chunks)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -216,7 +231,7 @@ class BankUse:
 
     def share_out(self, room: Room) -> Shares:
         """How many tokens lie where, and whether there is room for all."""
-        return share_out(self.stays, room)
+        return share_out(self.stays, room, num_chunks=len(self.steps))
 
     def reside(self, shares: Shares) -> Residency:
         """Give every token its place.

@@ -300,7 +300,7 @@ def test_refused_for_the_device():
 def test_refused_for_the_host():
     assert refusal("worldkv", 72, 64) == (
         "40 chunks need 78.7 GiB of host memory even at the least, 14.7 GiB more than the budget of 64.0 GiB "
-        "(bank 56.9 GiB, weights 17.8 GiB, codec 3.9 GiB)",
+        "(bank 58.6 GiB, weights 16.1 GiB, codec 3.9 GiB)",
         "--ram-budget",
         "give 78.7 GiB; --keep-ratio 0.25, which stores half of every chunk; "
         "--weights int8 (costs some fidelity)",
@@ -316,6 +316,6 @@ def test_what_set_the_budget_is_named():
     assert caught.value.where == "what is free on cuda:0"
     assert caught.value.problem == (
         "4 chunks need 1.0 GiB of device memory even at the least, 0.5 GiB more than the budget of 0.5 GiB "
-        "(weights 1.0 GiB, window 0.1 MiB)"
+        "(weights 1.0 GiB, window 0.1 MiB, retrieval 0.0 MiB)"
     )
     assert caught.value.hint == "give 1.1 GiB"

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import InputError
 from core.memory.packed import PackedInts, RunInts
-from core.memory.residency import BankUse, share_out
+from core.memory.residency import BankUse
 from core.memory.selection import Selection
 from core.memory.stays import Stays, nearest_stays
 from core.memory.step import ChunkStep, StepSlots
@@ -189,6 +189,10 @@ def execute(use: BankUse, residency) -> None:
                 pools[part.tier][slot], stored_by[own[place]] = own[place], step.chunk
 
 
+def read_ahead(tiers) -> int:
+    return sum(p.slots.count for p in tiers.reads if p.tier == "disk" and not p.just_stored)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_what_is_read_is_there(seed):
     stores, reads = script(seed, chunks=12, tokens=20)
@@ -204,6 +208,7 @@ def test_what_is_read_is_there(seed):
         residency = use.reside(shares)
         execute(use, residency)
         assert residency.pool_tokens == shares.peak_tokens
+        assert shares.most_ahead_tokens == max(read_ahead(step) for step in residency.steps)
         live = residency.live_tokens
         assert live.max(axis=0).tolist() == [residency.pool_tokens[tier] for tier in TIERS]
         assert live[-1].sum() == 0  # read for the last time is gone
@@ -229,7 +234,9 @@ def test_what_all_keep_stays_to_the_end():
     steps = tuple(step_of(c, s, r) for c, (s, r) in enumerate(zip(stores, reads, strict=True)))
     use = BankUse(steps=steps, pool_tokens=3, keep_all=True)
     assert use.reside(use.share_out(Room())).live_tokens[:, 0].tolist() == [2, 3, 3]
-    assert share_out(use.stays, Room(device=1, host=None)).peak_tokens == {"device": 1, "host": 2, "disk": 0}
+    shares = use.share_out(Room(device=1, host=None))
+    assert shares.peak_tokens == {"device": 1, "host": 2, "disk": 0}
+    assert use.share_out(Room.only("disk")).most_ahead_tokens == 0  # what stays unread is not fetched
 
 
 @pytest.mark.parametrize("integers", [[], [7], [3, 3, 3], [1, 2, 2, 1, 1]])
