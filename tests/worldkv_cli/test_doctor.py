@@ -1,9 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from core.memory.layout import MemoryMode
+from core.models.registry import list_models
 from tests.tiny_lingbot import write_checkpoint
 from worldkv_cli.commands.doctor import Check, run_checks
 from worldkv_cli.main import app
@@ -14,7 +17,9 @@ def checks() -> dict[str, Check]:
 
 
 def test_looks_at_everything() -> None:
-    assert {"worldkv", "python", "platform", "torch", "ffmpeg", "weights", "output"} <= set(checks())
+    assert {"worldkv", "python", "platform", "torch", "memory", "ffmpeg", "weights", "output"} <= set(
+        checks()
+    )
 
 
 def test_missing_ffmpeg_is_told_and_the_rest_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +68,9 @@ def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     assert told["ok"] is False
+    assert {(each["model"], each["memory"]) for each in told["rollouts"]} == {
+        (entry.name, mode) for entry in list_models() for mode in MemoryMode
+    }
     assert set(told["versions"]) == {"worldkv", "python", "platform", "torch", "numpy"}
     assert {"name": "ffmpeg", "status": "failed"}.items() <= next(
         check for check in told["checks"] if check["name"] == "ffmpeg"
@@ -70,3 +78,5 @@ def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = CliRunner().invoke(app, ["doctor"])
     assert plain.exit_code == 1
     assert "failed   ffmpeg" in plain.stdout
+    assert re.search(r"^lingbot +", plain.stdout, flags=re.MULTILINE)
+    assert "any length" in plain.stdout

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from core.errors import WorldKVError
-from worldkv_cli.console import human_bytes, print_json, wants_colour
+from worldkv_cli.console import human_bytes, human_time, print_json, wants_colour
+
+if TYPE_CHECKING:
+    from core.forecast.capacity import Capacity
 
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31"}
 
@@ -39,16 +42,22 @@ def register(app: typer.Typer) -> None:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check Python, torch, devices, ffmpeg, weights, optional packages, checkpoints and write access."""
+    """Check Python, torch, devices, ffmpeg, packages, checkpoints and disk, and say what fits here.
+
+    The longest rollout of each model and memory mode is told for models without files, too.
+    """
     from core.runlog import versions
 
     checks = list(run_checks())
     failed = any(check.status == "failed" for check in checks)
+    machine, room = rollouts_here()
     if as_json:
-        print_json({"ok": not failed, "versions": versions(), "checks": [asdict(check) for check in checks]})
+        found = {"checks": [asdict(check) for check in checks], "rollouts": [asdict(each) for each in room]}
+        print_json({"ok": not failed, "versions": versions(), **found})
     else:
         for check in checks:
             _print_check(check)
+        _print_rollouts(machine, room)
     if failed:
         raise typer.Exit(1)
 
@@ -58,6 +67,7 @@ def run_checks() -> Iterator[Check]:
     lookers: dict[str, Callable[[], Iterator[Check]]] = {
         "worldkv": _versions,
         "torch": _torch,
+        "memory": _memory,
         "ffmpeg": _ffmpeg,
         "weights": _weights,
         "extras": _extras,
@@ -99,6 +109,40 @@ def _torch() -> Iterator[Check]:
         yield Check(
             "gpu", "warning", "none found", "the embedded model runs on the CPU; large models want a GPU"
         )
+
+
+def _memory() -> Iterator[Check]:
+    from core.host_memory import host_memory
+
+    found = host_memory()
+    if found.total_bytes is None or found.available_bytes is None:
+        yield Check("memory", "ok", "this system does not tell how much there is")
+        return
+    limit = f", limited by {found.limited_by}" if found.limited_by is not None else ""
+    available, total = human_bytes(found.available_bytes), human_bytes(found.total_bytes)
+    yield Check("memory", "ok", f"{available} of {total} can be taken{limit}")
+
+
+def rollouts_here() -> tuple[str, list[Capacity]]:
+    """Where a rollout would run, and how long one of each model and memory mode could be there."""
+    import torch
+
+    from core.elements import NUMBER_FORMATS
+    from core.forecast.capacity import capacities
+    from core.host_memory import host_memory
+    from core.limits import cuda_limits
+    from core.models.registry import list_models
+    from core.placement import Budgets
+
+    available = host_memory().available_bytes
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        name, limits, dtype = "cuda", cuda_limits(Budgets(device=free, host=available)), "bfloat16"
+    else:  # the device's memory is the host's
+        none_beside = None if available is None else 0
+        name, limits, dtype = "cpu", Budgets(device=available, host=none_beside), "float32"
+    found = [each for entry in list_models() for each in capacities(entry, limits, NUMBER_FORMATS[dtype])]
+    return f"{name}, {dtype}", found
 
 
 def _ffmpeg() -> Iterator[Check]:
@@ -154,6 +198,25 @@ def _output() -> Iterator[Check]:
     else:
         free = human_bytes(shutil.disk_usage(Path.cwd()).free)
         yield Check("output", "ok", f"{Path.cwd()} can be written, {free} free")
+
+
+def _print_rollouts(machine: str, found: list[Capacity]) -> None:
+    """A table: models down, memory modes across."""
+    modes = list(dict.fromkeys(each.memory for each in found))
+    told = {(each.model, each.memory): _length(each) for each in found}
+    sys.stdout.write(f"\nlongest rollout here ({machine}; worldkv: if all that was seen is seen again)\n")
+    sys.stdout.write(f"{'':13}" + "".join(f"{mode:<25}" for mode in modes).rstrip() + "\n")
+    for model in dict.fromkeys(each.model for each in found):
+        cells = "".join(f"{told[model, mode]:<25}" for mode in modes)
+        sys.stdout.write(f"{model:13}{cells}".rstrip() + "\n")
+
+
+def _length(found: Capacity) -> str:
+    if not found.fits:
+        return "none"
+    if found.chunks is None or found.seconds is None:
+        return "any length"
+    return f"{found.chunks:,} chunks, {human_time(found.seconds)}"
 
 
 def _print_check(check: Check) -> None:
