@@ -9,11 +9,16 @@ from jaxtyping import Int64
 
 
 class PoolSlots:
-    """Free list of the bank's pool. The lowest free slots go first, so the pool is as small as its peak."""
+    """Free list of a pool. The lowest free slots go first, so the pool is as small as its peak.
+
+    Free slots are kept as stretches: slots come and go by the chunk, or by what is left of one.
+    """
 
     def __init__(self) -> None:
-        self._free = np.empty(0, dtype=np.int64)
-        self._size = 0
+        self._starts = self._ends = np.empty(
+            0, dtype=np.int64
+        )  # of free stretches, ascending, never touching
+        self._free = self._size = 0
 
     @property
     def size(self) -> int:
@@ -23,20 +28,49 @@ class PoolSlots:
     @property
     def live(self) -> int:
         """Slots in use."""
-        return self._size - len(self._free)
+        return self._size - self._free
 
     def take(self, count: int) -> Int64[np.ndarray, " count"]:
         """The `count` lowest free slots, ascending; the pool grows where they do not suffice."""
-        reused, self._free = self._free[:count], self._free[count:]
-        missing = count - len(reused)
-        grown = np.arange(self._size, self._size + missing, dtype=np.int64)
-        self._size += missing
-        return np.concatenate([reused, grown])
+        grown = max(0, count - self._free)
+        reach = np.cumsum(self._ends - self._starts)
+        whole = int(np.searchsorted(reach, count - grown, side="right"))  # stretches that are used up
+        starts, ends = self._starts[:whole], self._ends[:whole]
+        part = count - grown - (int(reach[whole - 1]) if whole else 0)
+        if part:
+            starts = np.append(starts, self._starts[whole])
+            ends = np.append(ends, self._starts[whole] + part)
+            self._starts = self._starts.copy()
+            self._starts[whole] += part
+        self._starts, self._ends = self._starts[whole:], self._ends[whole:]
+        self._free -= count - grown
+        if grown:
+            starts, ends = np.append(starts, self._size), np.append(ends, self._size + grown)
+            self._size += grown
+        return _stretched(starts, ends - starts)
 
     def give_back(self, slots: Int64[np.ndarray, " slots"]) -> None:
         """Free slots that are in use."""
-        # Two sorted stretches: the stable sort merges them.
-        self._free = np.sort(np.concatenate([self._free, np.sort(slots)]), kind="stable")
+        if not len(slots):
+            return
+        slots = np.sort(slots)
+        breaks = np.flatnonzero(np.diff(slots) != 1) + 1
+        starts = np.concatenate([self._starts, slots[:1], slots[breaks]])
+        ends = np.concatenate([self._ends, slots[breaks - 1] + 1, slots[-1:] + 1])
+        order = np.argsort(starts, kind="stable")  # two sorted lists: they are merged
+        starts, ends = starts[order], ends[order]
+        apart = np.flatnonzero(starts[1:] != ends[:-1]) + 1
+        self._starts = starts[np.concatenate([[0], apart])]
+        self._ends = ends[np.concatenate([apart - 1, [len(ends) - 1]])]
+        self._free += len(slots)
+
+
+def _stretched(
+    starts: Int64[np.ndarray, " stretches"], lengths: Int64[np.ndarray, " stretches"]
+) -> Int64[np.ndarray, " slots"]:
+    """All integers of some stretches."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
