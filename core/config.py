@@ -111,6 +111,15 @@ class GenerateConfig(BaseModel):
         ge=0,
         description="Leave out what corresponds worse: least gain (coverage), largest distance (rays).",
     )
+    near_depth: float | None = Field(
+        default=None,
+        gt=0,
+        description="Nearest depth of what is seen, in trajectory units (rays); None: directions alone.",
+    )
+    copies: int | None = Field(
+        default=None, gt=0, description="Most tokens that one place of the view takes (rays); None: no limit."
+    )
+    chunk_copies: int | None = Field(default=None, gt=0, description="The same from one past chunk (rays).")
     positions: Literal["absolute", "contiguous", "listed", "slot"] | None = Field(
         default=None, description="Where in time retrieved keys pretend to be; None: as the model needs it."
     )

@@ -14,7 +14,8 @@ from core.memory.strategies import strategy
 from core.memory.strategies.base import Strategy
 from core.models.outline import Outline
 
-_RETRIEVAL_KEYS = ("strategy", "gate", "positions", "prune", "keep_ratio", "pooled")
+_RAYS_KEYS = ("near_depth", "copies", "chunk_copies")
+_RETRIEVAL_KEYS = ("strategy", "gate", *_RAYS_KEYS, "positions", "prune", "keep_ratio", "pooled")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,10 @@ def _retrieval(resolved: Resolved, outline: Outline, pruning: Pruning, chooser: 
             hint = "--memory sink retrieves nothing"
             raise InputError(problem, where=resolved.sources["retrieve"], hint=hint)
         most = views.num_chunks * views.tokens_per_chunk
-        return strategy("rays")(max_distance=config.gate), min(tokens, most)
+        finely = {"copies": config.copies, "chunk_copies": config.chunk_copies}
+        if config.near_depth is not None:
+            finely["near_depth"] = config.near_depth
+        return strategy("rays")(max_distance=config.gate, **finely), min(tokens, most)
     stored = pruning.kept_per_chunk(views.tokens_per_frame, views.chunk_frames)
     whole = _whole_chunks(resolved, chooser, chunks, stored, views.num_chunks)
     if chooser == "coverage" and config.gate is not None:
@@ -163,6 +167,10 @@ def _idle_settings(resolved: Resolved, chooser: str) -> tuple[str, ...]:
             )
     elif config.prune == "none" and config.keep_ratio < 1.0:
         notes.append("prune is none: keep_ratio has no effect")
+    fine = [key for key in _RAYS_KEYS if key in made]
+    if fine and config.memory == "worldkv" and chooser != "rays":
+        have = "has" if len(fine) == 1 else "have"
+        notes.append(f"{chooser} takes whole chunks: {', '.join(fine)} {have} no effect")
     if chooser == "pose" and config.memory == "worldkv" and config.gate is not None:
         notes.append("pose has no gate: gate has no effect")
     return tuple(notes)

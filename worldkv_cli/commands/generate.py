@@ -177,6 +177,25 @@ def generate(
             rich_help_panel=_MEMORY,
         ),
     ] = None,
+    near_depth: Annotated[
+        float | None,
+        Flag(
+            metavar="UNITS",
+            help="Nearest depth of what is seen (rays; default: directions alone are compared).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    copies: Annotated[
+        int | None,
+        Flag(
+            help="Most retrieved tokens for one place of the view (rays; default: no limit).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    chunk_copies: Annotated[
+        int | None,
+        Flag(help="The same from one past chunk (rays; default: no limit).", rich_help_panel=_MEMORY),
+    ] = None,
     positions: Annotated[
         str | None,
         Flag(
