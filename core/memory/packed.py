@@ -27,7 +27,7 @@ class PackedInts:
     @classmethod
     def pack(cls, values: Int64[np.ndarray, " values"]) -> PackedInts:
         """Pack integers; their order is kept."""
-        edges = np.flatnonzero(np.diff(values) != 1) + 1
+        edges = np.flatnonzero(values[1:] - values[:-1] != 1) + 1
         if 2 * (len(edges) + 1) >= len(values):
             return cls(_small(values), None, len(values))
         starts = np.concatenate([[0], edges])

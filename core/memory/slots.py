@@ -126,7 +126,7 @@ def _find(labels: Int64[np.ndarray, " n"], among: Int64[np.ndarray, " m"]) -> In
     """Index of each label among the others, -1 where it is missing."""
     if not len(among):
         return np.full(len(labels), -1, dtype=np.int64)
-    by_label = np.argsort(among)
-    place = np.minimum(np.searchsorted(among, labels, sorter=by_label), len(among) - 1)
-    index = by_label[place]
-    return np.where(among[index] == labels, index, -1)
+    by_label = np.argsort(among, kind="stable")  # they come in long rising rows
+    ordered = among[by_label]
+    place = np.minimum(np.searchsorted(ordered, labels), len(among) - 1)
+    return np.where(ordered[place] == labels, by_label[place], -1)

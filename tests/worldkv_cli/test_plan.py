@@ -6,12 +6,16 @@ import inspect
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from core.calibration import save_calibration
+from core.host_cpu import cpu_model
 from core.schemas.forecast import Forecast
+from tests.core.test_calibration import EXACT
 from tests.worldkv_cli.generate.runs import LOOK, clean_environment
 from worldkv_cli.commands.generate import generate
 from worldkv_cli.commands.plan import _UNUSED, plan
@@ -166,6 +170,20 @@ def test_half_an_hour_of_lingbot_without_torch_in_little_memory(strategy: str, t
     cpu_s, resident_mib = map(float, done.stderr.split())
     assert resident_mib < 400
     assert cpu_s < 15
+
+
+def test_times_where_this_machine_has_a_profile(look: str) -> None:
+    assert "\ntime " not in planned("--traj", look, "--device", "cpu").stdout
+    here = {"device_name": cpu_model(), "torch_version": metadata.version("torch")}
+    save_calibration(EXACT.model_copy(update=here))
+    told = planned("--traj", look, "--device", "cpu", "--json")
+    times = Forecast.model_validate_json(told.stdout).times
+    assert times is not None
+    assert (times.load_s, times.encode_s) == (EXACT.load_s, EXACT.encode_s)
+    assert times.total_s > times.load_s + times.encode_s + times.denoise_s > times.load_s
+    assert "\ntime " in planned("--traj", look, "--device", "cpu").stdout
+    elsewhere = planned("--traj", look, "--device", "cuda", "--json")
+    assert Forecast.model_validate_json(elsewhere.stdout).times is None
 
 
 def test_sizes_and_pictures_of_numbers() -> None:
