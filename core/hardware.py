@@ -12,6 +12,7 @@ import torch
 from core.config import GenerateConfig
 from core.errors import BudgetError, InputError
 from core.host_cpu import cpu_model
+from core.host_memory import host_memory
 from core.limits import NOTHING_HELD as NOTHING_HELD
 from core.limits import Held as Held
 from core.limits import cuda_limits, said_limits
@@ -21,7 +22,7 @@ from core.schemas.run import Device
 if sys.platform != "win32":
     import resource
 
-_STATM, _MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
+_STATM = Path("/proc/self/statm")
 
 
 def pick_device(name: str) -> torch.device:
@@ -68,7 +69,7 @@ def budgets(config: GenerateConfig, device: torch.device, held: Held = NOTHING_H
         free, _ = torch.cuda.mem_get_info(device)
         found = replace(found, device=free + held.device, device_source=f"what is free on {device}")
     if found.host is None:
-        free_host = _available_bytes()
+        free_host = host_memory().available_bytes
         host = None if free_host is None else free_host + held.host
         found = replace(found, host=host, host_source="what is free in host memory")
     return found
@@ -128,7 +129,7 @@ def device_info(device: torch.device) -> Device:
     return Device(
         name=str(device),
         model=cpu_model(),
-        total_bytes=_host_total_bytes(),
+        total_bytes=host_memory().total_bytes,
         threads=torch.get_num_threads(),
     )
 
@@ -160,18 +161,3 @@ def _no_device(name: str) -> InputError:
         where="--device",
         hint="use --device cpu, or see: worldkv doctor",
     )
-
-
-def _host_total_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _available_bytes() -> int | None:
-    """Host memory that can be taken without swapping; None where the system does not tell."""
-    if not _MEMINFO.exists():
-        return None
-    lines = (line.split() for line in _MEMINFO.read_text().splitlines())
-    return next((int(words[1]) * 1024 for words in lines if words[:1] == ["MemAvailable:"]), None)

@@ -7,6 +7,7 @@ import torch
 from core.config import resolve
 from core.generate import Job, prepare
 from core.hardware import NOTHING_HELD, Held, budgets
+from core.host_memory import HostMemory
 from core.models.mini.decoder_bytes import decoder_bytes
 from core.models.mini.model import MiniModel
 from core.models.session import LoadedModel
@@ -83,7 +84,7 @@ class TestCache:
     def test_kept_weights_count_as_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On a GPU that nobody has asked about, which need not be there."""
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (30, 100))
-        monkeypatch.setattr("core.hardware._available_bytes", lambda: 50)
+        monkeypatch.setattr("core.hardware.host_memory", lambda: HostMemory(None, 50))
         config = resolve({"traj": "loop"}, {}).config
         found = budgets(config, torch.device("cuda:0"), Held(device=60, host=7))
         assert (found.device, found.host) == (90, 57)
