@@ -15,7 +15,9 @@ from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.positions import PositionMode
 from core.memory.prune_policy import PruneRule, Pruning
+from core.memory.row_bytes import Precision
 from core.memory.strategies import strategy
+from core.memory.tiers import Room
 from core.memory.viewpoints import Viewpoints
 from core.memory.world_memory import WorldMemory
 from core.models.mini.config import CHUNK_FRAMES
@@ -41,6 +43,7 @@ class Setting:
         pooled: One keep budget a chunk.
         order: Which token wins a tie (rays).
         positions: Time positions of retrieved keys.
+        bank: How the bank keeps keys and values.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Setting:
     pooled: bool = False
     order: Literal["older", "newer"] = "older"
     positions: Literal["absolute", "contiguous", "slot"] = "absolute"
+    bank: Precision = "native"
 
     @property
     def pruning(self) -> Pruning:
@@ -81,7 +85,7 @@ class Setting:
             recent_frames=2 * CHUNK_FRAMES,
             retrieve_tokens=self.window_tokens(tokens),
         )
-        return plan_memory(
+        plan = plan_memory(
             viewpoints,
             footprint=model.footprint,
             layout=layout,
@@ -89,6 +93,7 @@ class Setting:
             pruning=self.pruning,
             reinsert_all=PositionMode(self.positions).moves,
         )
+        return plan.within(Room(), self.bank)
 
 
 def generate_worlds(
