@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worldkv_cli.commands import batch_collect, batch_run, batch_status
+from worldkv_cli.commands import batch_collect, batch_run, batch_status, batch_submit
 from worldkv_cli.commands.batch_errors import manifest_errors, print_problems
 from worldkv_cli.console import human_bytes, human_time, print_json, print_warning
 
@@ -126,5 +126,6 @@ def _as_json(batch: Batch, found: BatchCheck) -> dict[str, Any]:
 
 
 batch_run.register(app)
+batch_submit.register(app)
 batch_status.register(app)
 batch_collect.register(app)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import InputError, OutputError
-from worldkv_cli.commands.batch_display import BatchDisplay, batch_display
-from worldkv_cli.commands.batch_errors import manifest_errors, print_problems
+from worldkv_cli.commands.batch_errors import manifest_errors
+from worldkv_cli.commands.batch_ready import check_waiting, warn_of_surprises
 from worldkv_cli.commands.batch_status import as_json_object, counted, print_failures
-from worldkv_cli.console import human_bytes, print_json, print_warning
+from worldkv_cli.commands.batch_submit import Handing, Parallel, Time
+from worldkv_cli.console import print_json
 
 if TYPE_CHECKING:
     from core.batch.drive import Drive
     from core.batch.loader import Batch
     from core.batch.state import JobStatus
+    from worldkv_cli.commands.batch_display import BatchDisplay
 
 Manifest = Annotated[Path, typer.Argument(metavar="BATCH.YAML", help="The manifest.", show_default=False)]
 Names = Annotated[
@@ -73,31 +73,59 @@ def retry(
     workers: Workers = None,
     devices: Devices = "",
     threads: Threads = None,
+    parallel: Parallel = None,
+    time: Time = "",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Try failed and cancelled jobs again: all of them, or those that are named.
 
-    Their past attempts no longer count. Other jobs of the batch are not started.
+    Their past attempts no longer count. Other jobs of the batch are not started. A batch that was submitted
+    to SLURM goes there again, with what was killed or timed out there, unless --workers, --devices or
+    --threads ask for this machine.
     """
     from core.batch.history import forgive
-    from core.batch.index import Index
-    from core.batch.state import Observer
+    from core.batch.slurm_queue import cancel_ids
+    from core.batch.slurm_submissions import read_submissions
 
     with manifest_errors(as_json=as_json):
         batch = _load(manifest, jobs)
-    ended = [
-        status
-        for status in Observer(batch, Index.of(batch)).look()
-        if status.state in ("failed", "cancelled")
-    ]
-    for status in ended:
-        forgive(status.history)
+    here = workers is not None or bool(devices) or threads is not None
+    there = parallel is not None or bool(time)
+    if here and there:
+        hint = "--workers, --devices and --threads are for this machine, --parallel and --time for SLURM"
+        raise InputError("the options ask for two places at once", where=str(manifest), hint=hint)
+    there = there or (not here and bool(read_submissions(batch)))
+    handing = Handing(batch, parallel, time, check=True, as_json=as_json) if there else None
+    ended, live_ids = _ended(batch, with_slurm=there)
     if not ended:
         where = str(manifest) if not jobs else ", ".join(jobs)
         raise InputError("no job has failed or was cancelled", where=where, hint="see: worldkv batch status")
+    cancel_ids(live_ids)
+    for status in ended:
+        forgive(status.history)
+    if handing is not None:
+        handing.run(ended)
+        return
     batch = batch.only([status.job.name for status in ended])
     _Runner(batch, workers, devices, threads, as_json=as_json, quiet=quiet).run()
+
+
+def _ended(batch: Batch, *, with_slurm: bool) -> tuple[list[JobStatus], list[str]]:
+    """Jobs that failed or were cancelled, or that SLURM has lost; ids of theirs that have not quite ended."""
+    from core.batch.index import Index
+    from core.batch.slurm_status import entries_of, is_lost
+    from core.batch.state import Observer
+
+    statuses = Observer(batch, Index.of(batch)).look()
+    entries = entries_of(batch, statuses) if with_slurm else {}
+    ended = [
+        status
+        for status in statuses
+        if status.state in ("failed", "cancelled") or is_lost(status, entries.get(status.job.name))
+    ]
+    own = [entries[status.job.name] for status in ended if status.job.name in entries]
+    return ended, [entry.id for entry in own if entry.is_live]
 
 
 def _load(manifest: Path, jobs: Sequence[str] | None) -> Batch:
@@ -130,9 +158,11 @@ class _Runner:
     def run(self) -> None:
         """Check, run, and tell."""
         waiting = [status for status in self.observer.look() if status.state == "waiting"]
-        self._warn(waiting)
+        warn_of_surprises(waiting)
         if waiting:
             self._check(waiting)
+        from worldkv_cli.commands.batch_display import batch_display
+
         display = batch_display(len(self.batch.jobs), quiet=self.quiet)
         drive, stopped = self._drive(display)
         statuses = drive.statuses
@@ -151,32 +181,9 @@ class _Runner:
         if any(status.state == "failed" for status in statuses):
             raise typer.Exit(1)
 
-    def _warn(self, waiting: Sequence[JobStatus]) -> None:
-        """What may surprise."""
-        changed = [status for status in waiting if status.note == "was made with other settings"]
-        if changed:
-            jobs = "1 job was" if len(changed) == 1 else f"{len(changed)} jobs were"
-            print_warning(f"{jobs} made with other settings and will be replaced: {changed[0].job.name}, ...")
-        from core.config import CONFIG_ENV, ENV_PREFIX, KEYS
-
-        keys = {f"{ENV_PREFIX}{key.upper()}" for key in KEYS} | {CONFIG_ENV}
-        for name in sorted(keys & set(os.environ)):
-            print_warning(f"{name} has no effect: a batch takes its settings from the manifest")
-
     def _check(self, waiting: Sequence[JobStatus]) -> None:
         """Plan what is going to run; stop here if something cannot."""
-        from core.batch.check import check_jobs
-        from core.batch.devices import has_gpu
-
-        # A process that looks at a GPU's memory holds some of it until it ends: not this one, which stays.
-        found = check_jobs([status.job for status in waiting], processes=1, apart=has_gpu())
-        if found.problems:
-            print_problems(found.problems)
-            raise typer.Exit(found.exit_code)
-        free = shutil.disk_usage(self.batch.state).free
-        if found.disk_bytes > free:
-            needed = f"the batch will take about {human_bytes(found.disk_bytes)}"
-            print_warning(f"{needed}, and {human_bytes(free)} are free in {self.batch.out}")
+        check_waiting(self.batch, waiting)
 
     def _drive(self, display: BatchDisplay) -> tuple[Drive, bool]:
         """Run until nothing is left to do; whether somebody asked to stop before."""
