@@ -146,9 +146,9 @@ class GenerateConfig(BaseModel):
     disk_budget: ByteSize | None = Field(
         default=None, gt=0, description="Disk space that the bank may take where memory is short."
     )
-    allow: Annotated[tuple[Literal["int8", "int4"], ...], BeforeValidator(_words)] = Field(
+    allow: Annotated[tuple[Literal["int8", "int4", "prune"], ...], BeforeValidator(_words)] = Field(
         default=(),
-        description="What may cost fidelity where room is short: the bank in int8, then in int4.",
+        description="What may cost fidelity where room is short: int8, int4, pruning of some chunks.",
     )
     weights: Literal["auto", "resident", "streamed", "int8", "fp8"] = Field(
         default="auto",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.config import GenerateConfig, Resolved
@@ -17,6 +18,7 @@ from core.memory.row_bytes import Precision
 from core.memory_settings import MemorySettings, memory_settings
 from core.models.outline import Outline
 from core.placement import BankRequest, Budgets, Placement, choose_placement
+from core.thinning import Thinning
 
 if TYPE_CHECKING:
     import torch
@@ -33,11 +35,13 @@ class Remembered:
         memory: How it remembers.
         plan: What the memory does at every chunk; no tier has a limit.
         sink_follows: Whether the sink's keys are kept before RoPE, too.
+        thinning: How stored chunks may be pruned where there is no room, if the user allows it.
     """
 
     memory: MemorySettings
     plan: MemoryPlan
     sink_follows: bool
+    thinning: Thinning | None = None
 
 
 def place(
@@ -72,17 +76,24 @@ def remember(resolved: Resolved, outline: Outline, dtype: Element) -> Remembered
         InputError: No such window is possible.
     """
     memory = memory_settings(resolved, outline)
-    plan = plan_memory(
+    config = resolved.config
+    plan_of = partial(
+        plan_memory,
         outline.viewpoints,
         footprint=outline.footprint(dtype),
         layout=memory.layout,
         strategy=memory.strategy,
-        pruning=memory.pruning,
-        keep_all=resolved.config.keep_all,
+        keep_all=config.keep_all,
         reinsert_all=memory.positions.moves,
     )
+    plan = plan_of(pruning=memory.pruning)
     follows = sink_follows(memory.positions, plan.layout, trained_frames=outline.trained_frames)
-    return Remembered(memory, plan, follows)
+    thinning: Thinning | None = None
+    whole = memory.strategy is not None and memory.strategy.whole_chunks and memory.pruning.rule == "none"
+    if "prune" in config.allow and whole and config.prune != "none":
+        again = partial(plan_of, schedule=plan.schedule)
+        thinning = Thinning(plan, lambda pruning: again(pruning=pruning), config.prune)
+    return Remembered(memory, plan, follows, thinning)
 
 
 def settle(
@@ -101,6 +112,7 @@ def settle(
         limits,
         remembered.plan,
         bank=asked,
+        thinning=remembered.thinning,
         ways_out=outline.ways_out,
     )
 

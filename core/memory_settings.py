@@ -115,7 +115,7 @@ def _retrieval(resolved: Resolved, outline: Outline, pruning: Pruning, chooser: 
             hint = "--memory sink retrieves nothing"
             raise InputError(problem, where=resolved.sources["retrieve"], hint=hint)
         most = views.num_chunks * views.tokens_per_chunk
-        finely = {"copies": config.copies, "chunk_copies": config.chunk_copies}
+        finely: dict[str, float | None] = {"copies": config.copies, "chunk_copies": config.chunk_copies}
         if config.near_depth is not None:
             finely["near_depth"] = config.near_depth
         return strategy("rays")(max_distance=config.gate, **finely), min(tokens, most)

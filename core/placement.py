@@ -22,6 +22,7 @@ from core.memory.plan import MemoryPlan
 from core.memory.row_bytes import Precision
 from core.memory.tiers import TIERS, Room, Tier
 from core.models.wan.weights_placement import WeightPlacement
+from core.thinning import Thinning
 
 GIB = 1 << 30
 
@@ -216,6 +217,10 @@ class Placement:
             said += (f"the bank lies {_WHERE[used[0]]}",)
         if self.plan.precision != "native" and self.plan.bank_bytes:
             said += (f"the bank keeps keys and values in {self.plan.precision}",)
+        only = self.plan.pruning.only
+        if only:
+            rule = self.plan.pruning.rule
+            said += (f"{len(only)} stored chunks, seen again least, are pruned by {rule}",)
         return said + self.turns.words
 
     def summary(self) -> dict[str, object]:
@@ -280,18 +285,21 @@ def choose_placement(
     plan: MemoryPlan,
     *,
     bank: BankRequest | None = None,
+    thinning: Thinning | None = None,
     ways_out: tuple[str, ...],
 ) -> Placement:
     """Take the first option that fits.
 
     Of each option the bank takes what the device has left, then host memory, then disk, each tier what is
-    read soonest; where that does not suffice, allowed precisions of the bank come before the next option.
+    read soonest; where that does not suffice, allowed precisions of the bank come before the next option,
+    and pruning of as few chunks as possible after them.
 
     Args:
         options: Turns from the fastest to the smallest, and what each takes without window and bank.
         budgets: What there is.
         plan: The rollout's memory.
         bank: What the user says of the bank.
+        thinning: How chunks can be pruned, if they may be.
         ways_out: Flags that would take less, for the error.
 
     Raises:
@@ -306,6 +314,10 @@ def choose_placement(
             if placement.fits:
                 return placement
             refused.append(placement)
+        if thinning is not None and not refused[-1].over_device:
+            thin = _thinned(turns, parts, budgets, thinning, bank)
+            if thin is not None:
+                return thin
     if not refused:
         raise BudgetError("the model offers no way to place its memory", where="placement")
     least = min(refused, key=lambda placement: placement.parts.device_bytes)
@@ -315,6 +327,18 @@ def choose_placement(
             key=lambda placement: placement.parts.host_bytes + placement.disk_bytes,
         )
     raise _too_little(least, ways_out)
+
+
+def _thinned(
+    turns: Turns, parts: Parts, budgets: Budgets, thinning: Thinning, bank: BankRequest
+) -> Placement | None:
+    """The option with as few chunks pruned as it takes; None if it does not fit even then."""
+
+    def placed(plan: MemoryPlan) -> Placement:
+        return _place_bank(turns, parts, budgets, plan.within(Room(), bank.precisions[-1]), bank)
+
+    plan = thinning.fewest(lambda pruned: placed(pruned).fits)
+    return None if plan is None else placed(plan)
 
 
 def _place_bank(

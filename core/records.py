@@ -45,7 +45,7 @@ class RecordMaker:
             retrieved=tuple(
                 RetrievedChunk(
                     chunk=s.chunk,
-                    tokens=len(s.tokens) if s.tokens is not None else self._stored_per_chunk,
+                    tokens=len(s.tokens) if s.tokens is not None else self._stored_of(s.chunk),
                     tier=came_from.get(s.chunk, "window"),
                     score=round(float(s.score), 6),
                     overlap=round(float(min(max(s.overlap, 0.0), 1.0)), 4),
@@ -100,13 +100,13 @@ class RecordMaker:
             slowest[at] = np.maximum(slowest[at], TIERS.index(part.tier))
         chunks = step.retrieved_sources[step.insert_slots] // self._plan.layout.tokens_per_chunk
         if len(chunks) != step.num_read:  # whole chunks are read, and pruned then
-            chunks = np.repeat(chunks[:: self._stored_per_chunk], self._plan.layout.tokens_per_chunk)
+            chunks = np.repeat(chunks[:: self._stored_of(None)], self._plan.layout.tokens_per_chunk)
         return {int(chunk): TIERS[int(slowest[chunks == chunk].max())] for chunk in np.unique(chunks)}
 
-    @property
-    def _stored_per_chunk(self) -> int:
+    def _stored_of(self, chunk: int | None) -> int:
+        """Tokens that whole chunks keep, or one of them."""
         layout = self._plan.layout
-        return self._plan.pruning.kept_per_chunk(layout.tokens_per_frame, layout.chunk_frames)
+        return self._plan.pruning.kept_per_chunk(layout.tokens_per_frame, layout.chunk_frames, chunk)
 
 
 def _chunks_in_bank(plan: MemoryPlan) -> np.ndarray:

@@ -16,7 +16,7 @@ from core.memory.packed import PackedInts
 from core.memory.plan import MemoryPlan
 from core.memory.prune_policy import Pruning, kept_tokens
 from core.memory.residency import BankUse
-from core.memory.schedule import HIT_OVERLAP, ScheduledChunk, build_schedule
+from core.memory.schedule import HIT_OVERLAP, Schedule, ScheduledChunk, build_schedule
 from core.memory.selection import Selection
 from core.memory.slots import PoolSlots, RegionSlots
 from core.memory.step import ChunkStep, StepSlots
@@ -26,7 +26,7 @@ from core.memory.viewpoints import Viewpoints
 _NOTHING = np.empty(0, dtype=np.int64)
 
 
-def plan_memory(
+def plan_memory(  # noqa: PLR0913 - each is a choice of the caller's
     viewpoints: Viewpoints,
     *,
     footprint: Footprint,
@@ -36,6 +36,7 @@ def plan_memory(
     keep_all: bool = False,
     reinsert_all: bool = False,
     hit_overlap: float = HIT_OVERLAP,
+    schedule: Schedule | None = None,
 ) -> MemoryPlan:
     """Plan the memory of a whole rollout.
 
@@ -50,14 +51,16 @@ def plan_memory(
         reinsert_all: Write every retrieved token anew for every chunk, in the order of the selections, for
             position modes whose positions change from chunk to chunk.
         hit_overlap: View overlap from which a past chunk counts as relevant. Range: (0, 1].
+        schedule: What is retrieved when, if that is known already: of the same window and strategy.
     """
     pruning = pruning or Pruning()
     reinsert_all = reinsert_all or pruning.rotate_anchor
     stored_per_chunk = pruning.kept_per_chunk(layout.tokens_per_frame, layout.chunk_frames)
     _check(viewpoints, footprint, layout, strategy, pruning)
-    schedule = build_schedule(viewpoints, layout, strategy, hit_overlap=hit_overlap)
+    if schedule is None:
+        schedule = build_schedule(viewpoints, layout, strategy, hit_overlap=hit_overlap)
     uses = lifetimes(schedule, layout.tokens_per_chunk)
-    bank = _Bank(viewpoints, uses, pruning=pruning, stored_per_chunk=stored_per_chunk, keep_all=keep_all)
+    bank = _Bank(viewpoints, uses, pruning=pruning, keep_all=keep_all)
     region, carried = RegionSlots(), CarriedTokens(layout)
     kept_on_use = stored_per_chunk if pruning.keys_on_use else None
     steps = tuple(
@@ -110,16 +113,19 @@ class _Bank:
         uses: Lifetimes,
         *,
         pruning: Pruning,
-        stored_per_chunk: int,
         keep_all: bool,
     ) -> None:
         self.pool = PoolSlots()
         self._viewpoints = viewpoints
         self._uses = uses
         self._pruning = pruning
-        self._stored_per_chunk = stored_per_chunk
         self._keep_all = keep_all
         self._stored: dict[int, _Stored] = {}
+
+    def _kept(self, chunk: int) -> int:
+        """Tokens of a chunk that are stored if keys decide which."""
+        views = self._viewpoints
+        return self._pruning.kept_per_chunk(views.tokens_per_frame, views.chunk_frames, chunk)
 
     def locate(self, selection: Selection, coming: int) -> _Located:
         """Where the tokens are that a coming chunk selects."""
@@ -147,7 +153,7 @@ class _Bank:
         tokens: Int64[np.ndarray, " n"] | None = np.flatnonzero(last_use != NEVER)
         if self._keep_all or self._uses.comes_whole(chunk):
             tokens = kept_tokens(self._pruning, self._viewpoints, chunk)
-        ids = np.arange(self._stored_per_chunk, dtype=np.int64) if tokens is None else tokens
+        ids = np.arange(self._kept(chunk), dtype=np.int64) if tokens is None else tokens
         slots = self.pool.take(len(ids))
         if self._uses.last_chunk(chunk) != NEVER:
             pool_of = np.zeros(self._uses.tokens_per_chunk, dtype=np.int64)

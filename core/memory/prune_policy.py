@@ -33,6 +33,7 @@ class Pruning:
         seed: Seed of `random`.
         translation_weight: Radians that one trajectory unit between camera centres counts for in `view`.
         when: store; or use, by keys and per frame: the bank then holds whole chunks, and saves nothing.
+        only: Chunks that are pruned when they are stored; None for all.
         rotate_anchor: On use, the anchor of the i-th retrieved chunk is frame i modulo frames of a chunk.
     """
 
@@ -42,6 +43,7 @@ class Pruning:
     seed: int = 0
     translation_weight: float = 1.0
     when: PruneTime = "store"
+    only: frozenset[int] | None = None
     rotate_anchor: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +71,8 @@ class Pruning:
                 where="pruning.when",
                 hint="prune when chunks are stored, or take rule key without pooled",
             )
+        if self.only is not None and self.when != "store":
+            raise InputError("chunks are chosen when they are stored", where="pruning.only")
         if self.rotate_anchor and self.when != "use":
             raise InputError(
                 "the anchor rotates over retrieved chunks: that is known on use only",
@@ -91,15 +95,21 @@ class Pruning:
         """Whether whole chunks are stored and keys decide what of them enters the window."""
         return self.needs_keys and self.when == "use"
 
-    def kept_per_frame(self, tokens_per_frame: int) -> int:
-        """Tokens kept of a non-anchor frame, on average over the chunk if pooled."""
-        if self.rule == "none":
+    def kept_per_frame(self, tokens_per_frame: int, chunk: int | None = None) -> int:
+        """Tokens kept of a non-anchor frame, on average over the chunk if pooled.
+
+        Args:
+            tokens_per_frame: Tokens of a latent frame.
+            chunk: Which chunk; None for the most that is kept of any.
+        """
+        spared = self.only is not None and chunk not in self.only
+        if self.rule == "none" or spared:
             return tokens_per_frame
         return min(tokens_per_frame, max(1, math.ceil(self.keep_ratio * tokens_per_frame)))
 
-    def kept_per_chunk(self, tokens_per_frame: int, chunk_frames: int) -> int:
-        """Tokens that are left of a pruned chunk."""
-        return tokens_per_frame + (chunk_frames - 1) * self.kept_per_frame(tokens_per_frame)
+    def kept_per_chunk(self, tokens_per_frame: int, chunk_frames: int, chunk: int | None = None) -> int:
+        """Tokens that are left of a pruned chunk; `chunk` as in `kept_per_frame`."""
+        return tokens_per_frame + (chunk_frames - 1) * self.kept_per_frame(tokens_per_frame, chunk)
 
 
 def kept_tokens(pruning: Pruning, viewpoints: Viewpoints, chunk: int) -> Int64[np.ndarray, " kept"] | None:
@@ -107,7 +117,7 @@ def kept_tokens(pruning: Pruning, viewpoints: Viewpoints, chunk: int) -> Int64[n
     if pruning.keys_on_store:
         return None
     tokens, chunk_frames = viewpoints.tokens_per_frame, viewpoints.chunk_frames
-    keep = pruning.kept_per_frame(tokens)
+    keep = pruning.kept_per_frame(tokens, chunk)
     if keep >= tokens or chunk_frames == 1 or pruning.when == "use":
         return np.arange(viewpoints.tokens_per_chunk, dtype=np.int64)
     if pruning.rule == "view":

@@ -237,7 +237,7 @@ class ChunkCache:
             bank.store(layer, self._stores, keys, values, place=self._place)
             return
         frames = turned.view(len(turned), plan.layout.chunk_frames, -1, *turned.shape[2:])
-        keep = plan.pruning.kept_per_frame(plan.footprint.tokens_per_frame)
+        keep = plan.pruning.kept_per_frame(plan.footprint.tokens_per_frame, self.step.chunk)
         chosen = kept_by_key(frames, keep=keep, pooled=plan.pruning.pooled)
         picks = chosen[:, :, None, None].expand(-1, -1, *k.shape[2:])
         keys, values, ids = k.gather(1, picks), v.gather(1, picks), chosen + self._first_id

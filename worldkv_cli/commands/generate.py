@@ -271,7 +271,7 @@ def generate(
         str | None,
         Flag(
             metavar="LIST",
-            help="What may cost fidelity where room is short: int8, int4 (of the bank).",
+            help="What may cost fidelity where room is short: int8, int4 (the bank), prune (some chunks).",
             rich_help_panel=_BUDGET,
         ),
     ] = None,
