@@ -23,6 +23,7 @@ from core.fitting import place
 from core.hardware import (
     NOTHING_HELD,
     Held,
+    check_disk,
     check_free,
     device_info,
     limit_device,
@@ -136,6 +137,7 @@ def prepare(resolved: Resolved, held: Held = NOTHING_HELD) -> Job:
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
     memory, plan, placement = place(resolved, session, device, dtype, held)
+    check_disk(placement, config.out)
     check_free(placement, device, held)
     session.check_files()
     ffmpeg_version(ffmpeg_exe())

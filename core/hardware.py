@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,12 @@ if sys.platform != "win32":
     import resource
 
 _STATM = Path("/proc/self/statm")
+
+VIDEO_BYTES = 256 << 20
+"""Of disk space that stays for the video and its log."""
+
+CONTEXT_BYTES = 512 << 20
+"""Of a GPU's memory that the driver takes beside the allocator, about; part of the reserve."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -75,14 +82,40 @@ def budgets(config: GenerateConfig, device: torch.device, held: Held = NOTHING_H
     return found
 
 
+def check_disk(placement: Placement, out: Path | None) -> None:
+    """Look whether the disk has room for the bank's part before anything is loaded, and for some video.
+
+    Args:
+        placement: What lies on disk.
+        out: The run folder, or where it will be made.
+
+    Raises:
+        BudgetError: It has not.
+    """
+    wanted = placement.disk_bytes
+    if not wanted:
+        return
+    folder = (out or Path()).resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if wanted + VIDEO_BYTES > free:
+        raise BudgetError(
+            f"the bank takes {gib(wanted)} on disk, but only {gib(free)} are free there",
+            where=str(folder),
+            hint="say a smaller --disk-budget, or choose another --out",
+        )
+
+
 def limit_device(config: GenerateConfig, device: torch.device) -> None:
     """Let a GPU's allocator refuse what exceeds the user's budget, and not that of an earlier run."""
     if device.type != "cuda":
         return
+    torch.cuda.set_device(device)  # what names no device, such as pinned memory, belongs to this one
     share = 1.0
     if config.vram_budget is not None:
         total = torch.cuda.get_device_properties(device).total_memory
-        share = min(1.0, int(config.vram_budget) / total)
+        share = min(1.0, max(0, int(config.vram_budget) - CONTEXT_BYTES) / total)
     torch.cuda.set_per_process_memory_fraction(share, device)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.memory.plan import MemoryPlan
@@ -26,6 +26,7 @@ class Thinning:
     plan: MemoryPlan
     replan: Callable[[Pruning], MemoryPlan]
     rule: PruneRule
+    _made: dict[int, MemoryPlan] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -38,9 +39,11 @@ class Thinning:
         return tuple(sorted(stored, key=lambda chunk: (seen.get(chunk, 0.0), chunk)))
 
     def pruned(self, count: int) -> MemoryPlan:
-        """The plan with so many chunks pruned."""
-        only = frozenset(self.order[:count])
-        return self.replan(Pruning(rule=self.rule, keep_ratio=KEEP_RATIO, only=only))
+        """The plan with so many chunks pruned; made once."""
+        if count not in self._made:
+            only = frozenset(self.order[:count])
+            self._made[count] = self.replan(Pruning(rule=self.rule, keep_ratio=KEEP_RATIO, only=only))
+        return self._made[count]
 
     def fewest(self, fits: Callable[[MemoryPlan], bool]) -> MemoryPlan | None:
         """The plan that prunes the fewest chunks and fits; None if none does."""

@@ -108,7 +108,10 @@ def _times(entry: ModelEntry, machine: Machine, outline: Outline, placement: Pla
     return Times(
         **{name: getattr(told, name) for name in Times.model_fields if name not in ("how", "notes")},
         how=told.how,
-        notes=told.notes,
+        notes=(
+            *told.notes,
+            *(f"not counted: {words}" for words in placement.turns.words),
+        ),
     )
 
 

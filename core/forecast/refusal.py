@@ -66,7 +66,7 @@ class Case:
             outline, remembered = self.outline, self.remembered
             if changes:
                 outline = model_entry(config.model).outliner()(config, self.script)
-            if changes.keys() & _REMEMBERED:
+            if changes.keys() & _REMEMBERED or "prune" in changes.get("allow", ()):
                 sources = {**dict.fromkeys(changes, "a way out"), **self.resolved.sources}
                 remembered = remember(Resolved(config, sources), outline, dtype)
             return settle(config, outline, remembered, limits, dtype)
@@ -74,7 +74,8 @@ class Case:
 
     def reaches(self, num_chunks: int) -> bool:
         """Whether the first chunks fit as asked."""
-        first = replace(self.remembered, plan=shortened(self.remembered.plan, num_chunks))
+        plan = shortened(self.remembered.plan, num_chunks)
+        first = replace(self.remembered, plan=plan, thinning=None)  # pruned chunks are another plan's
         with suppress(BudgetError):
             settle(self.config, self.outline, first, self.machine.limits, self.machine.dtype)
             return True
@@ -155,7 +156,8 @@ def _other_places(case: Case) -> Iterator[Way]:
 
 def _other_numbers(case: Case) -> Iterator[Way]:
     """Fewer bits."""
-    for allowed in (("int8",), ("int8", "int4")):
+    for more in (("int8",), ("int8", "int4"), ("int8", "int4", "prune")):
+        allowed = tuple(dict.fromkeys((*case.config.allow, *more)))
         if _allows_less(case.config, allowed) and case.fits(allow=allowed):
             yield Way(flags=_flag("allow", allowed), costs=FIDELITY)
             break

@@ -6,6 +6,7 @@ free again, is decided before the rollout (`residency`); here are only copies.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from core.errors import InputError
-from core.memory.bank_bytes import BLOCK_TOKENS
-from core.memory.copies import Run, bring_rows, find_runs, send_rows
+from core.memory.copies import Run, blocks, bring_rows, find_runs, send_rows
 from core.memory.disk_pool import DiskPool
 from core.memory.pinned import pin_in_place
 from core.memory.plan import MemoryPlan
@@ -99,6 +99,7 @@ class Bank:
         self.scales = torch.zeros(scales, device=device, dtype=torch.bfloat16)
         most = max((sum(part.slots.count for part in step.reads) for step in residency.steps), default=0)
         self._staging = torch.zeros((batch, most, words), device=device, dtype=torch.int64)
+        self.waited_s = 0.0  # for rows that are too scattered to be copied without waiting
         self.disk: ReadAhead | None = None
         if tokens["disk"]:
             self.disk = self._on_disk(folder, batch, tokens["disk"], words)
@@ -106,13 +107,9 @@ class Bank:
     def _on_disk(self, folder: Path | None, batch: int, tokens: int, words: int) -> ReadAhead:
         if folder is None:
             raise InputError("a bank on disk needs a folder for its file", where="--bank disk")
-        steps, layers = self._plan.residency.steps, self._plan.footprint.num_layers
-        ahead = (
-            sum(part.slots.count for part in step.reads if part.tier == "disk" and not part.just_stored)
-            for step in steps
-        )
+        shares, layers = self._plan.shares, self._plan.footprint.num_layers
         pool = DiskPool(folder, layers, batch, tokens, words)
-        return ReadAhead(pool, max(ahead, default=0), device=self.device)
+        return ReadAhead(pool, shares.most_ahead_tokens, shares.most_to_disk_tokens, device=self.device)
 
     @property
     def tier_bytes(self) -> Mapping[Tier, int]:
@@ -170,10 +167,14 @@ class Bank:
             if route.tier == "device":
                 _gather(self.pools["device"][layer], route, rows)
             elif route.tier == "host":
+                began = time.perf_counter()
                 bring_rows(self.pools["host"][layer], route.runs, route.slots, route.at, rows)
+                if route.runs is None and self.device.type == "cuda":
+                    self.waited_s += time.perf_counter() - began
             elif self.disk is not None:
                 came = self.disk.read_now(layer, route.wanted) if route.just_stored else self.disk.rows(layer)
-                rows.index_copy_(1, route.at, came.to(self.device, non_blocking=True))
+                for block in blocks(len(route.at)):
+                    rows.index_copy_(1, route.at[block], came[:, block].to(self.device, non_blocking=True))
         return rows
 
     def places(self, chunks: Int64[np.ndarray, " tokens"]) -> Int64[Tensor, " tokens"] | None:
@@ -237,13 +238,18 @@ class Bank:
             self._put(layer, route, rows)
 
     def _put(self, layer: int, route: Route, rows: Int64[Tensor, "batch tokens words"]) -> None:
-        if route.tier == "device":
-            chosen = rows if len(route.at) == rows.shape[1] else rows.index_select(1, route.at)
-            self.pools["device"][layer].index_copy_(1, route.slots, chosen)
-        elif route.tier == "host":
+        if route.tier == "host":
             send_rows(rows, route.runs, route.slots, route.at, self.pools["host"][layer])
-        elif self.disk is not None:
-            self.disk.write(layer, route.wanted, rows.index_select(1, route.at))
+            return
+        if route.tier == "device" and len(route.at) == rows.shape[1]:
+            self.pools["device"][layer].index_copy_(1, route.slots, rows)
+            return
+        for block in blocks(len(route.at)):
+            chosen = rows.index_select(1, route.at[block])
+            if route.tier == "device":
+                self.pools["device"][layer].index_copy_(1, route.slots[block], chosen)
+            elif self.disk is not None:
+                self.disk.write(layer, route.wanted[block], chosen)
 
     def close(self) -> None:
         """Remove the disk tier's file."""
@@ -277,6 +283,5 @@ def _gather(
     if len(route.at) == rows.shape[1] and rows.is_contiguous():
         torch.index_select(pool, 1, route.slots, out=rows)
         return
-    for start in range(0, len(route.at), BLOCK_TOKENS):
-        block = slice(start, start + BLOCK_TOKENS)
+    for block in blocks(len(route.at)):
         rows.index_copy_(1, route.at[block], pool.index_select(1, route.slots[block]))

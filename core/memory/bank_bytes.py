@@ -30,8 +30,8 @@ def read_ahead_bytes(plan: MemoryPlan) -> int:
 
 
 def write_behind_bytes(plan: MemoryPlan) -> int:
-    """Bytes in host memory on their way to disk: at most those of two chunks."""
-    return 2 * plan.shares.most_to_disk_tokens * plan.bank_token_bytes
+    """Bytes in host memory through which tokens go to disk."""
+    return plan.shares.most_to_disk_tokens * plan.bank_token_bytes
 
 
 def insertion_bytes(plan: MemoryPlan, *, sink_follows: bool) -> int:

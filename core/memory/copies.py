@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+
+from core.memory.bank_bytes import BLOCK_TOKENS
 
 MOST_RUNS = 256
 """Pieces in which rows are copied between host and device; what is more scattered is gathered first."""
@@ -19,6 +22,11 @@ class Run(NamedTuple):
     at: int
     slot: int
     num_rows: int
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """So many rows, a block at a time: what is in between takes little room."""
+    return (slice(start, min(start + BLOCK_TOKENS, count)) for start in range(0, count, BLOCK_TOKENS))
 
 
 def find_runs(at: Int64[np.ndarray, " rows"], slots: Int64[np.ndarray, " rows"]) -> list[Run] | None:
@@ -51,7 +59,8 @@ def bring_rows(
     if runs is None:
         if out.device.type == "cuda":  # what is still being stored must have arrived
             torch.cuda.current_stream(out.device).synchronize()
-        out.index_copy_(1, at, pool.index_select(1, slots).to(out.device))
+        for block in blocks(len(slots)):
+            out.index_copy_(1, at[block], pool.index_select(1, slots[block]).to(out.device))
         return
     for start, slot, count in runs:
         out[:, start : start + count].copy_(pool[:, slot : slot + count], non_blocking=True)
@@ -66,7 +75,8 @@ def send_rows(
 ) -> None:
     """Copy places on the device to slots of a pool in host memory; nobody waits for it if there are runs."""
     if runs is None:
-        pool.index_copy_(1, slots, rows.index_select(1, at).to(pool.device))
+        for block in blocks(len(slots)):
+            pool.index_copy_(1, slots[block], rows.index_select(1, at[block]).to(pool.device))
         return
     for start, slot, count in runs:
         pool[:, slot : slot + count].copy_(rows[:, start : start + count], non_blocking=True)

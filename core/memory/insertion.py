@@ -169,15 +169,21 @@ class SideStream:
         self._waits.append((before, after))
 
     def finish(self) -> None:
-        """Let the main stream wait for everything that was begun."""
+        """Wait until everything that was begun is done, also what was copied to host memory."""
         if self._stream is not None:
-            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+            torch.cuda.synchronize(self._device)
+
+    def forget(self) -> None:
+        """Wait for what was begun, and do not have any layer wait for it."""
+        self.finish()
+        self._ready = [None] * len(self._ready)
 
     @property
     def last_event(self) -> torch.cuda.Event | None:
-        """When all that was begun so far will be done; None where it is done already."""
+        """When all that was begun so far, on either stream, will be done; None where it is done already."""
         if self._stream is None:
             return None
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         event = torch.cuda.Event()
         event.record(self._stream)
         return event

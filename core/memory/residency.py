@@ -173,10 +173,18 @@ class Shares:
 
     @cached_property
     def most_to_disk_tokens(self) -> int:
-        """Tokens of one chunk that are to lie on disk next, at most."""
-        going = np.zeros(self.num_chunks, dtype=np.int64)
-        np.add.at(going, self.stays.starts, self.tokens[:, TIERS.index("disk")])
-        return int(going.max(initial=0))
+        """Upper bound on tokens written to disk in one go: those of a chunk, and what the next one moves.
+
+        Of what a chunk reads and what then stays on disk, only that is written that came from elsewhere.
+        """
+        stays, disk = self.stays, self.tokens[:, TIERS.index("disk")]
+        stored = stays.stored == 1
+        own, moved, came = (np.zeros(self.num_chunks + 1, dtype=np.int64) for _ in range(3))
+        np.add.at(own, stays.starts[stored], disk[stored])
+        np.add.at(moved, stays.starts[~stored], disk[~stored])
+        np.add.at(came, stays.ends, self.tokens.sum(axis=1) - disk)
+        moved = np.minimum(moved, came)
+        return int((own + np.maximum(moved, np.append(moved[1:], 0))).max(initial=0))
 
 
 def share_out(stays: Stays, room: Room, *, num_chunks: int) -> Shares:

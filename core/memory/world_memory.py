@@ -83,6 +83,8 @@ class WorldMemory:
         # What is carried lies where the next chunk's tokens would go.
         self._ahead = wanted and not any(step.carried_frames for step in plan.steps)
         self._inserted = self._fetched = _NONE  # chunks whose tokens are in the window, or being read
+        # What the side stream works with must live until the main one has waited for it: two chunks later.
+        self._kept: tuple[Insertion | None, Insertion | None] = (None, None)
 
     @property
     def nbytes(self) -> int:
@@ -124,6 +126,7 @@ class WorldMemory:
         if self._ahead and after < len(self.plan.use.steps) and self.plan.use.steps[after].num_read:
             coming = self._insertion(self.plan.use.steps[after])
             self._inserted = after
+        self._kept = (self._kept[1], coming)
         return ChunkCache(self, step, commits=True, coming=coming)
 
     def own_rotation(self, step: ChunkStep) -> Rotation:
@@ -138,7 +141,7 @@ class WorldMemory:
 
         On the CPU all that is not read ahead is copied in `begin`, which is work and no waiting.
         """
-        waited = self.side.waited_ms()
+        waited, self.bank.waited_s = self.side.waited_ms() + self.bank.waited_s * 1e3, 0.0
         disk = self.bank.disk
         if disk is not None:
             waited, disk.waited_s = waited + disk.waited_s * 1e3, 0.0
@@ -152,6 +155,7 @@ class WorldMemory:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over a snapshot of a rollout with the same plan."""
+        self.side.forget()
         for name, part in self._parts.items():
             prefix = f"{name}."
             part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
@@ -218,12 +222,12 @@ class ChunkCache:
         turned = self._rotation.apply(k)
         for source, target in self._copies:
             window.write(layer, target, turned[:, source], v[:, source])
+        self.memory.side.wait(layer)  # what follows may use slots of the bank that are read until then
         if self.commits:
             if self.memory.sink is not None:
                 self.memory.sink.keep(layer, self.step.frames, k)
             if self._stores:
                 self._store(layer, k, turned, v)
-        self.memory.side.wait(layer)
         keys, values = window.read(layer, self.filled)
         seen = attention(self._rotation.apply(q).to(keys.dtype), keys, values).to(q.dtype)
         if self._coming is not None:

@@ -97,8 +97,8 @@ def budgets_table(traj: str) -> None:
     kept = full.placement.parts.device["window"]
     beside = full.placement.parts.device_bytes - kept
     print(
-        "\n| K/V on the device | memory | bank: device, host, MiB | predicted, MiB | measured | read from host, "
-        "MiB a chunk | ms a chunk | stalled | revisit, dB |\n" + "|---" * 9 + "|"
+        "\n| K/V on the device | memory | bank: device, host, MiB | predicted, MiB | measured | "
+        "read from host, MiB a chunk | ms a chunk | stalled | revisit, dB |\n" + "|---" * 9 + "|"
     )
     with tempfile.TemporaryDirectory() as folder:
         for part in PARTS:
@@ -134,8 +134,8 @@ def _row(job: Job, out: Path) -> str:
     psnr = log.fidelity.psnr_db if log.fidelity else float("nan")
     peak = log.totals.peak_device_bytes / MIB
     return (
-        f"{tiers} | {parts.device_bytes / MIB:.1f} | {peak:.1f} | {read:.2f} | {times:.0f} | {stall:.1f} ms | "
-        f"{psnr:.2f}"
+        f"{tiers} | {parts.device_bytes / MIB:.1f} | {peak:.1f} | {read:.2f} | {times:.0f} | "
+        f"{stall:.1f} ms | {psnr:.2f}"
     )
 
 

@@ -1,9 +1,13 @@
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
-from core.config import GenerateConfig
-from core.errors import InputError
-from core.hardware import budgets, device_info, pick_device, pick_dtype, resident_bytes
+from core.config import GenerateConfig, resolve
+from core.errors import BudgetError, InputError
+from core.generate import prepare
+from core.hardware import VIDEO_BYTES, budgets, device_info, pick_device, pick_dtype, resident_bytes
 from core.limits import CUDA_RESERVE_BYTES
 
 
@@ -44,3 +48,16 @@ def test_budgets_are_the_users_or_what_is_free(monkeypatch: pytest.MonkeyPatch) 
     assert free.device_source == "what is free on cuda:0"
     assert free.host is None or free.host > 10_000_000
     assert (budgets(asked, gpu).device, budgets(asked, gpu).device_source) == (40 << 30, "--vram-budget")
+
+
+def test_the_disk_is_looked_at_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"traj": "loop", "bank": "disk", "out": tmp_path / "not" / "there" / "yet"}
+    assert prepare(resolve(settings, {})).placement.disk_bytes > 0
+    usage = shutil.disk_usage(tmp_path)._replace(free=VIDEO_BYTES)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(BudgetError, match=r"the bank takes .* on disk, but only .* are free there") as caught:
+        prepare(resolve(settings, {}))
+    assert caught.value.where == str(tmp_path)
+    prepare(resolve({"traj": "loop", "out": tmp_path}, {}))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.errors import InputError, OutputError
+from core.memory.bank_bytes import read_ahead_bytes, write_behind_bytes
 from core.memory.disk_pool import DiskPool
 from core.memory.positions import PositionMode
 from core.memory.prune_policy import Pruning
@@ -125,9 +126,10 @@ def test_a_full_disk_is_known_before_the_first_chunk(tmp_path, monkeypatch):
         new_memory(plan, folder=tmp_path)
 
 
-def test_a_disk_that_breaks_on_the_way_changes_nothing(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("near", [{}, {"sink": 0, "recent": 0}], ids=["read ahead", "just stored"])
+def test_a_disk_that_breaks_on_the_way_changes_nothing(near, tmp_path, monkeypatch, caplog):
     """What it refuses stays in memory; the video is the same."""
-    plan = make_plan(VIEWS, **POSE).within(Room.only("disk"))
+    plan = make_plan(VIEWS, **POSE | near).within(Room.only("disk"))
     expected = run(VIEWS, plan, new_memory(plan, folder=tmp_path))
     memory = new_memory(plan, folder=tmp_path)
     write, count = memory.bank.disk.pool._file.write, 0
@@ -179,6 +181,24 @@ def test_waiting_for_the_disk_is_noted(tmp_path, monkeypatch):
     assert max(noted) > 5
     assert quick >= 0
     assert memory.waited_ms() == 0  # noted once
+
+
+def test_a_slow_disk_holds_writers_back(tmp_path, monkeypatch):
+    """No more is on its way than there is room for, and nothing is overwritten before it is written."""
+    plan = make_plan(VIEWS, **POSE).within(Room.only("disk"))
+    expected = run(VIEWS, plan, new_memory(plan, folder=tmp_path))
+    write = DiskPool.write
+
+    def slow(*args):
+        time.sleep(0.02)
+        return write(*args)
+
+    monkeypatch.setattr(DiskPool, "write", slow)
+    memory = new_memory(plan, folder=tmp_path)
+    size = memory.bank.host_bytes
+    assert size == read_ahead_bytes(plan) + write_behind_bytes(plan)
+    assert same(run(VIEWS, plan, memory), expected)
+    assert memory.bank.host_bytes == size
 
 
 @pytest.mark.cuda

@@ -189,6 +189,15 @@ def execute(use: BankUse, residency) -> None:
                 pools[part.tier][slot], stored_by[own[place]] = own[place], step.chunk
 
 
+def to_disk(tiers, after) -> int:
+    """Written behind before anybody waits: what a chunk stores, and what it or the next one moves."""
+    stored, *moved = (
+        sum(p.slots.count for p in parts if p.tier == "disk")
+        for parts in (tiers.stores, tiers.moves, after.moves if after else ())
+    )
+    return stored + max(moved)
+
+
 def read_ahead(tiers) -> int:
     return sum(p.slots.count for p in tiers.reads if p.tier == "disk" and not p.just_stored)
 
@@ -209,6 +218,8 @@ def test_what_is_read_is_there(seed):
         execute(use, residency)
         assert residency.pool_tokens == shares.peak_tokens
         assert shares.most_ahead_tokens == max(read_ahead(step) for step in residency.steps)
+        ways = zip(residency.steps, (*residency.steps[1:], None), strict=True)
+        assert shares.most_to_disk_tokens >= max(to_disk(step, after) for step, after in ways)
         live = residency.live_tokens
         assert live.max(axis=0).tolist() == [residency.pool_tokens[tier] for tier in TIERS]
         assert live[-1].sum() == 0  # read for the last time is gone
