@@ -31,10 +31,14 @@ class SlurmExecutor:
     Args:
         parallel: How many jobs run at the same time; None: as many as SLURM lets.
         time_s: Time limit in place of the manifest's.
+        seen: Number of the newest submission when the jobs were chosen; where there is a newer one by now,
+            nothing is submitted, as it might be twice. None: whatever was submitted since.
     """
 
-    def __init__(self, *, parallel: int | None = None, time_s: int | None = None) -> None:
-        self._parallel, self._time_s = parallel, time_s
+    def __init__(
+        self, *, parallel: int | None = None, time_s: int | None = None, seen: int | None = None
+    ) -> None:
+        self._parallel, self._time_s, self._seen = parallel, time_s, seen
 
     def submit(self, batch: Batch, jobs: Sequence[BatchJob]) -> Mapping[str, str]:
         """Hand in jobs, and note their ids in the batch's folder.
@@ -48,7 +52,7 @@ class SlurmExecutor:
         require_slurm()
         groups = alike(jobs, time_s=self._time_s)
         most = max_array_size()
-        submission = Submission.begin(batch, [job.name for job in jobs])
+        submission = Submission.begin(batch, [job.name for job in jobs], seen=self._seen)
         ids: dict[str, str] = {}
         try:
             for request, members in groups:

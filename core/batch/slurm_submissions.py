@@ -45,16 +45,22 @@ class Submission:
         self._path = path
 
     @classmethod
-    def begin(cls, batch: Batch, jobs: Sequence[str]) -> Submission:
+    def begin(cls, batch: Batch, jobs: Sequence[str], *, seen: int | None = None) -> Submission:
         """Let nobody else submit jobs of the batch meanwhile.
+
+        Args:
+            batch: The batch.
+            jobs: Names of the jobs.
+            seen: `newest_number` before the jobs were chosen; None: whatever was submitted since.
 
         Raises:
             InputError: Somebody else is submitting.
             OutputError: The state of the batch cannot be written.
         """
         folder = slurm_folder(batch)
-        number = max(_numbers(folder), default=0)
+        number = newest_number(batch)
         busy = number > 0 and _is_being_made(folder, number)
+        busy |= seen is not None and seen != number
         record = {**asdict(ProcessId.mine()), "begun": time.time(), "jobs": list(jobs)}
         path = folder / f"{number + 1}.json"
         if busy or not create_exclusively(path, json.dumps(record) + "\n"):
@@ -69,6 +75,11 @@ class Submission:
             OutputError: The state of the batch cannot be written.
         """
         create_exclusively(self._path.with_suffix(".ids.json"), json.dumps(dict(ids)) + "\n")
+
+
+def newest_number(batch: Batch) -> int:
+    """Number of the newest submission, from 1; 0 if there is none."""
+    return max(_numbers(slurm_folder(batch)), default=0)
 
 
 def read_submissions(batch: Batch) -> dict[str, str]:

@@ -85,12 +85,14 @@ class SlurmTask:
         return DelayedSubmission(self)
 
     def _leave(self, end: End | None, status: JobStatus, told: _Told) -> str:
-        if status.state == "waiting" and end is not None and not told.terminated:
-            if end.outcome == "failed" or told.warned:
-                logger.warning("%s goes back into the queue", self.job)
-                signal.raise_signal(signal.SIGUSR2)  # submitit's: checkpoint, scontrol requeue, exit
-            if end.outcome == "unwritable":
-                raise WorldKVError(end.problem, where=end.where, hint=end.hint)
+        failed_once = end is not None and end.outcome == "failed" and status.state == "waiting"
+        not_begun = end is None and status.state == "running"  # it waited for a lost node's claim
+        cut_short = told.warned and (status.state == "waiting" or not_begun)
+        if (failed_once or cut_short) and not told.terminated:
+            logger.warning("%s goes back into the queue", self.job)
+            signal.raise_signal(signal.SIGUSR2)  # submitit's: checkpoint, scontrol requeue, exit
+        if end is not None and end.outcome == "unwritable":
+            raise WorldKVError(end.problem, where=end.where, hint=end.hint)
         if status.state == "failed" and status.failure is not None:
             raise WorldKVError(status.failure.problem, where=status.failure.where, hint=status.failure.hint)
         return end.outcome if end is not None else status.state

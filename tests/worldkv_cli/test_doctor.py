@@ -22,6 +22,19 @@ def test_looks_at_everything() -> None:
     )
 
 
+def test_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "slurm" not in checks()
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho slurm-wlm 22.05.8\n")
+    sbatch.chmod(0o755)
+    assert checks()["slurm"].detail.startswith("slurm-wlm 22.05.8, submitit ")
+    monkeypatch.setattr("worldkv_cli.commands.doctor.find_spec", lambda _: None)
+    found = checks()["slurm"]
+    assert (found.status, found.detail) == ("warning", "slurm-wlm 22.05.8, without submitit")
+    assert found.hint.endswith('pip install "worldkv[slurm]"')
+
+
 def test_missing_ffmpeg_is_told_and_the_rest_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     found = checks()

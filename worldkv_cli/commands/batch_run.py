@@ -86,7 +86,7 @@ def retry(
     """
     from core.batch.history import forgive
     from core.batch.slurm_queue import cancel_ids
-    from core.batch.slurm_submissions import read_submissions
+    from core.batch.slurm_submissions import newest_number
 
     with manifest_errors(as_json=as_json):
         batch = _load(manifest, jobs)
@@ -95,8 +95,11 @@ def retry(
     if here and there:
         hint = "--workers, --devices and --threads are for this machine, --parallel and --time for SLURM"
         raise InputError("the options ask for two places at once", where=str(manifest), hint=hint)
-    there = there or (not here and bool(read_submissions(batch)))
-    handing = Handing(batch, parallel, time, check=True, as_json=as_json) if there else None
+    seen = newest_number(batch)
+    there = there or (not here and seen > 0)
+    handing = Handing(batch, parallel, time, seen, check=True, as_json=as_json) if there else None
+    if handing is not None:
+        handing.executor()  # refuses before anything is changed
     ended, live_ids = _ended(batch, with_slurm=there)
     if not ended:
         where = str(manifest) if not jobs else ", ".join(jobs)

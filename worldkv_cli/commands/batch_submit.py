@@ -17,6 +17,7 @@ from worldkv_cli.console import print_json
 
 if TYPE_CHECKING:
     from core.batch.loader import Batch
+    from core.batch.slurm import SlurmExecutor
     from core.batch.state import JobStatus
 
 Manifest = Annotated[Path, typer.Argument(metavar="BATCH.YAML", help="The manifest.", show_default=False)]
@@ -61,11 +62,12 @@ def submit(
     from core.batch.index import Index
     from core.batch.loader import load_batch
     from core.batch.slurm_status import entries_of
+    from core.batch.slurm_submissions import newest_number
     from core.batch.state import Observer
 
     with manifest_errors(as_json=as_json):
         batch = load_batch(manifest).only(jobs or ())
-    handing = Handing(batch, parallel, time, check=check, as_json=as_json)
+    handing = Handing(batch, parallel, time, newest_number(batch), check=check, as_json=as_json)
     statuses = Observer(batch, Index.of(batch)).look()
     waiting = [status for status in statuses if status.state == "waiting"]
     entries = entries_of(batch, waiting)
@@ -81,6 +83,7 @@ class Handing:
         batch: The batch.
         parallel: Jobs that run at once.
         time: Time limit in place of the manifest's; empty: the manifest's.
+        seen: Number of the newest submission, read before anything else.
         check: Whether jobs are planned before.
         as_json: Whether to tell one JSON object.
     """
@@ -88,8 +91,21 @@ class Handing:
     batch: Batch
     parallel: int | None
     time: str
+    seen: int
     check: bool
     as_json: bool
+
+    def executor(self) -> SlurmExecutor:
+        """What hands them in.
+
+        Raises:
+            InputError: SLURM is not here, or the time cannot be read.
+        """
+        from core.batch.slurm import SlurmExecutor
+        from core.batch.slurm_queue import require_slurm
+
+        require_slurm()
+        return SlurmExecutor(parallel=self.parallel, time_s=_seconds(self.time), seen=self.seen)
 
     def run(self, waiting: Sequence[JobStatus]) -> None:
         """Hand in jobs.
@@ -98,13 +114,10 @@ class Handing:
             WorldKVError: See `core.batch.slurm.SlurmExecutor.submit`.
         """
         from core.batch.index import Index
-        from core.batch.slurm import SlurmExecutor
-        from core.batch.slurm_queue import require_slurm
         from core.batch.slurm_status import entries_of
         from core.batch.state import Observer
 
-        require_slurm()
-        executor = SlurmExecutor(parallel=self.parallel, time_s=_seconds(self.time))
+        executor = self.executor()
         warn_of_surprises(waiting)
         if waiting and self.check:
             check_waiting(self.batch, waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -71,6 +72,7 @@ def run_checks() -> Iterator[Check]:
         "ffmpeg": _ffmpeg,
         "weights": _weights,
         "extras": _extras,
+        "slurm": _slurm,
         "models": _models,
         "output": _output,
     }
@@ -173,6 +175,19 @@ def _extras() -> Iterator[Check]:
             yield Check(extra, "warning", f"without {', '.join(absent)}", hint)
         else:
             yield Check(extra, "ok", ", ".join(f"{name} {metadata.version(name)}" for name in packages))
+
+
+def _slurm() -> Iterator[Check]:
+    """The cluster, where there is one."""
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        return
+    version = subprocess.run([sbatch, "--version"], capture_output=True, text=True, check=False)
+    if find_spec("submitit") is None:
+        hint = 'for worldkv batch submit: pip install "worldkv[slurm]"'
+        yield Check("slurm", "warning", f"{version.stdout.strip()}, without submitit", hint)
+    else:
+        yield Check("slurm", "ok", f"{version.stdout.strip()}, submitit {metadata.version('submitit')}")
 
 
 def _models() -> Iterator[Check]:

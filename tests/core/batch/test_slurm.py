@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_array_with_a_cap(slurm: Cluster, tmp_path: Path) -> None:
     """Twelve good jobs and a bad one, never more than two at once; a second submit adds nothing."""
     batch = batch_of(
         tmp_path,
-        "retries: 0\ndefaults: {traj: ./short.yaml, scale: 1}\nmatrix: {seed: 0..11}\n"
+        "retries: 1\ndefaults: {traj: ./short.yaml, scale: 1}\nmatrix: {seed: 0..11}\n"
         "jobs: [{name: bad, vram_budget: 1MB}]\n",
     )
     told = tell("submit", batch.path, "--parallel", "2", "--no-check")
@@ -117,7 +118,8 @@ def test_array_with_a_cap(slurm: Cluster, tmp_path: Path) -> None:
     found = tell("status", batch.path)
     by_name = {job["job"]: job for job in found["jobs"]}
     assert (found["counts"]["done"], found["counts"]["failed"]) == (12, 1)
-    assert all(job["attempts"] == 1 for job in found["jobs"])
+    assert all(job["attempts"] == 1 for job in found["jobs"] if job["job"] != "bad")
+    assert ends(batch, "bad") == ["failed", "failed"]  # it came back once, in a fresh process
     assert by_name["bad"]["slurm"]["state"] == "FAILED"
     assert by_name["bad"]["failure"]["exit_code"] == 3
     assert "SLURM" in batch.log_of("s0").read_text()
@@ -212,6 +214,26 @@ def test_arrays_follow_one_another_under_a_cap(slurm: Cluster, tmp_path: Path) -
     assert "Comment=x" in told[2]
     SlurmExecutor().cancel(list(ids.values()))
     wait_until_ended(batch)
+
+
+def test_workers_in_a_container(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sbatch file that ships; in place of Apptainer a script that runs what follows the image."""
+    batch = batch_of(tmp_path, "defaults: {traj: ./short.yaml, scale: 1}\nmatrix: {seed: 0..3}\n")
+    stub = tmp_path / "bin" / "apptainer"
+    stub.parent.mkdir()
+    code = "from worldkv_cli.main import run; __name__ == '__main__' and run()"
+    text = 'while [ "$1" != worldkv.sif ]; do shift; done; shift'
+    stub.write_text(f'#!/bin/bash\n{text}\nexec "{sys.executable}" -c "{code}" "$@"\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    file = Path(__file__).parents[3] / "containers" / "batch.sbatch"
+    smaller = ["--cpus-per-task=1", "--mem=100M", "--gpus-per-node=0"]
+    told = slurm.ask("sbatch", "--array=1-2", *smaller, str(file), batch.path.name)
+    ids = [f"{told.split()[-1]}_{task}" for task in (1, 2)]
+    wait_for(lambda: not any(entry.is_live for entry in look_up(ids).values()))
+    assert states(batch) == ["done"] * 4
+    assert [entry.state for entry in look_up(ids).values()] == ["COMPLETED"] * 2
 
 
 def test_refused_by_slurm(slurm: Cluster, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from core.batch.history import read_history
+from core.batch.history import cancel, read_history
 from core.batch.loader import Batch
 from core.batch.process import ProcessId
 from core.batch.slurm import SlurmExecutor
 from core.batch.slurm_queue import Entry, look_up, require_slurm
 from core.batch.slurm_resources import alike, request_of
 from core.batch.slurm_status import is_lost, shown_counts, shown_state
-from core.batch.slurm_submissions import Submission, read_submissions, slurm_folder
+from core.batch.slurm_submissions import Submission, newest_number, read_submissions, slurm_folder
 from core.batch.slurm_task import SlurmTask, told_by_slurm
 from core.errors import InputError, ModelFilesError, WorldKVError
 from tests.core.batch.manifests import load, look, shorts, states
@@ -122,6 +122,16 @@ class TestSubmissions:
         first.end({})
         Submission.begin(batch, ["s0"]).end({"s0": "7"})
 
+    def test_one_after_the_other(self, tmp_path: Path) -> None:
+        """Who looked before somebody else submitted must look again."""
+        batch = shorts(tmp_path, 1)
+        seen = newest_number(batch)
+        Submission.begin(batch, ["s0"], seen=seen).end({"s0": "7"})
+        with pytest.raises(InputError, match="somebody else is submitting this batch"):
+            Submission.begin(batch, ["s0"], seen=seen)
+        Submission.begin(batch, ["s0"], seen=newest_number(batch)).end({"s0": "8"})
+        assert newest_number(batch) == 2
+
     def test_who_died_blocks_nobody(self, tmp_path: Path) -> None:
         batch = shorts(tmp_path, 1)
         code = (
@@ -195,6 +205,13 @@ class TestCommands:
         code, _, stderr = cli("retry", str(shorts(tmp_path, 1).path), "-n", "1", "--time", "1h")
         assert (code, stderr[0]) == (2, "error: the options ask for two places at once")
 
+    def test_refused_retry_changes_nothing(self, tmp_path: Path, no_slurm: None) -> None:
+        batch = shorts(tmp_path, 1)
+        cancel(batch.state / "s0")
+        code, _, stderr = cli("retry", str(batch.path), "--time", "1h")
+        assert (code, stderr[0].partition(":")[0]) == (2, "error")
+        assert states(batch) == ["cancelled"]
+
     def test_time_that_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("core.batch.slurm_queue.require_slurm", lambda: None)
         code, _, stderr = cli("submit", str(shorts(tmp_path, 1).path), "--time", "soon")
@@ -245,6 +262,22 @@ class TestTask:
         beat = subprocess.Popen(["sh", "-c", f"sleep 1; touch '{claim}'"])
         assert SlurmTask(batch.path, "s0", 90)() == "running"
         assert beat.wait() == 0
+        assert len(read_history(batch.state / "s0").attempts) == 1
+
+    def test_told_before_it_began(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While it waits for a lost node's claim: it gives its place back, by submitit's way."""
+        monkeypatch.setattr("core.batch.slurm_task._LOOK_EVERY_S", 0.1)
+        batch = shorts(tmp_path, 1)
+        _foreign_claim(batch)
+        submitits: list[int] = []
+        before = signal.signal(signal.SIGUSR2, lambda number, _: submitits.append(number))
+        kill = subprocess.Popen(["sh", "-c", f"sleep 1; kill -USR2 {os.getpid()}"])
+        try:
+            assert SlurmTask(batch.path, "s0", 90)() == "running"
+        finally:
+            signal.signal(signal.SIGUSR2, before)
+            kill.wait()
+        assert submitits == [signal.SIGUSR2]
         assert len(read_history(batch.state / "s0").attempts) == 1
 
     def test_failure_is_slurms_failure_too(self, tmp_path: Path) -> None:
