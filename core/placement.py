@@ -15,6 +15,7 @@ from core.errors import BudgetError
 from core.memory.bank_bytes import (
     insertion_bytes,
     read_ahead_bytes,
+    read_now_bytes,
     staging_bytes,
     write_behind_bytes,
 )
@@ -276,7 +277,11 @@ def disk_buffers(plan: MemoryPlan) -> Mapping[str, int]:
     """Host memory through which tokens go to disk and come back."""
     if not plan.tier_bytes["disk"]:
         return {}
-    return {"read ahead from disk": read_ahead_bytes(plan), "on its way to disk": write_behind_bytes(plan)}
+    return {
+        "read ahead from disk": read_ahead_bytes(plan),
+        "read from disk at once": read_now_bytes(plan),
+        "on its way to disk": write_behind_bytes(plan),
+    }
 
 
 def choose_placement(
@@ -410,5 +415,6 @@ def _smaller_memory(plan: MemoryPlan, largest: str) -> tuple[str, ...]:
 
 def gib(size_bytes: int, *, up: bool = False) -> str:
     """A size for people, rounded to a tenth; never down if `up`."""
-    tenths = -(-size_bytes * 10 // GIB) if up else round(size_bytes * 10 / GIB)
-    return f"{tenths / 10:.1f} GiB" if size_bytes >= GIB // 10 else f"{size_bytes / (1 << 20):.1f} MiB"
+    unit, name = (GIB, "GiB") if size_bytes >= GIB // 10 else (1 << 20, "MiB")
+    tenths = -(-size_bytes * 10 // unit) if up else round(size_bytes * 10 / unit)
+    return f"{tenths / 10:.1f} {name}"

@@ -8,7 +8,7 @@ from core.memory.tiers import ID_BYTES
 
 WIDE_BYTES = 4
 
-INTEGERS_BYTES = 160
+INTEGERS_BYTES = 384
 """Of a token on its way: where it comes from, where it goes, its place in time and space."""
 
 MAKING_BYTES = 24
@@ -27,6 +27,11 @@ def staging_bytes(plan: MemoryPlan) -> int:
 def read_ahead_bytes(plan: MemoryPlan) -> int:
     """Bytes in host memory for what one chunk reads from disk."""
     return plan.shares.most_ahead_tokens * plan.bank_token_bytes
+
+
+def read_now_bytes(plan: MemoryPlan) -> int:
+    """Bytes in host memory for what a chunk reads of one layer of the chunk before, which cannot be ahead."""
+    return plan.shares.most_just_stored_tokens * plan.bank_token_bytes // plan.footprint.num_layers
 
 
 def write_behind_bytes(plan: MemoryPlan) -> int:

@@ -172,6 +172,15 @@ class Shares:
         return int(read[: self.num_chunks].max(initial=0))
 
     @cached_property
+    def most_just_stored_tokens(self) -> int:
+        """Most tokens that one chunk reads from disk right after the chunk before has stored them there."""
+        stays = self.stays
+        new = (stays.stored == 1) & (stays.ends - stays.starts == 1)
+        read = np.zeros(self.num_chunks + 1, dtype=np.int64)
+        np.add.at(read, stays.ends[new], self.tokens[new, TIERS.index("disk")])
+        return int(read[: self.num_chunks].max(initial=0))
+
+    @cached_property
     def most_to_disk_tokens(self) -> int:
         """Upper bound on tokens written to disk in one go: those of a chunk, and what the next one moves.
 

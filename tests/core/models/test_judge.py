@@ -23,7 +23,7 @@ def model():
     config = MiniConfig()
     network = WanNetwork(config.network)
     initialise(network, 0)
-    return MiniModel(config, network.eval(), fit_codec(config, 0, batches=1))
+    return MiniModel(config, network.eval().requires_grad_(False), fit_codec(config, 0, batches=1))
 
 
 @pytest.mark.parametrize("script", [*STUDY_SCRIPTS, *QUALITY_SCRIPTS, SIX_RETURNS], ids=lambda s: s.name)

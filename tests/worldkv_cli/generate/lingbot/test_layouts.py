@@ -45,7 +45,8 @@ def test_every_layout(
     assert log.plan["checkpoint_layout"] == layout
     assert Path(str(log.plan["checkpoint"])).parent == checkpoints / layout
     assert log.plan["translation_scale"] == pytest.approx(0.6 / 3)  # 4 of 12 frames of the walk
-    assert (log.plan["bank"], log.plan["camera_ready"], log.plan["resident_blocks"]) == ("device", True, None)
+    turned = (log.plan["bank_host_bytes"], log.plan["camera_ready"], log.plan["resident_blocks"])
+    assert turned == (0, True, None)
     assert max(chunk.device_bytes for chunk in log.chunks) <= log.plan["predicted_device_bytes"]
     assert log.inputs["image"].path == "first.png"
 

@@ -80,7 +80,7 @@ class TestBudgets:
             assert told.exit_code == 0, told.stderr
             np.testing.assert_array_equal(frames(Path(out)), frames(Path("plain")))
             log = log_of(Path(out))
-            assert {each.tier for chunk in log.chunks for each in chunk.retrieved} == {"host"}
+            assert {each.tier for chunk in log.chunks for each in chunk.retrieved} == {"host", "window"}
             assert log.plan["device_budget_bytes"] == each.get("vram_budget")
             assert max(chunk.device_bytes for chunk in log.chunks) <= log.plan["predicted_device_bytes"]
         assert told.stderr.splitlines() == [f"warning: {words}" for words in smallest.words]
