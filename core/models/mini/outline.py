@@ -80,9 +80,13 @@ class MiniOutline:
 
     def options(self, plan: MemoryPlan, dtype: Element) -> Iterator[tuple[Turns, Parts]]:
         """All but the bank is too small to be worth a turn."""
-        del plan
-        weights = self.footprint(dtype).parameter_bytes
-        yield Turns(), Parts(device={"weights": weights, "decoder": decoder_bytes()})
+        weights, frames = self.footprint(dtype).parameter_bytes, plan.layout.num_frames
+        device = {"weights": weights, "decoder": decoder_bytes(), "cameras": frames * CAMERA_BYTES}
+        yield Turns(), Parts(device=device)
+
+
+CAMERA_BYTES = (16 + 4) * 4
+"""Of a frame's c2w and intrinsics in float32."""
 
 
 def mini_footprint(config: MiniConfig, dtype: Element) -> Footprint:
