@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from core.choose_placement import choose_placement
 from core.config import GenerateConfig, Resolved
 from core.elements import Element
 from core.errors import BudgetError, InputError
@@ -17,7 +18,7 @@ from core.memory.positions import sink_follows
 from core.memory.row_bytes import Precision
 from core.memory_settings import MemorySettings, memory_settings
 from core.models.outline import Outline
-from core.placement import BankRequest, Budgets, Placement, choose_placement
+from core.placement import BankRequest, Budgets, Placement
 from core.thinning import Thinning
 
 if TYPE_CHECKING:

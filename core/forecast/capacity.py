@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from core.choose_placement import with_window
 from core.config import GenerateConfig, Resolved
 from core.elements import Element
 from core.fitting import Remembered, remember, settle
 from core.memory.layout import MemoryMode
 from core.models.outline import Outline
 from core.models.registry import ModelEntry
-from core.placement import Budgets, NoRoomError, with_window
+from core.placement import Budgets, NoRoomError
 from core.script import Script
 from trajectories import parse
 

@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 
+from core.choose_placement import choose_placement, with_bank, with_window
 from core.errors import BudgetError
 from core.memory.plan import MemoryPlan
 from core.memory.tiers import Room
@@ -17,17 +18,7 @@ from core.models.wan.text_config import UMT5_XXL
 from core.models.wan.vae_config import WAN_VAE
 from core.models.wan.weights_layout import block_layout
 from core.models.wan.weights_placement import WeightPlacement, WeightRequest
-from core.placement import (
-    GIB,
-    BankRequest,
-    Budgets,
-    Parts,
-    Placement,
-    Turns,
-    choose_placement,
-    with_bank,
-    with_window,
-)
+from core.placement import GIB, BankRequest, Budgets, Parts, Placement, Turns
 from tests.benchmarks.lingbot_parts import LINGBOT, Case
 from tests.core.memory.tiny import make_plan, there_and_back
 

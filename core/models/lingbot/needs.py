@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from core.choose_placement import with_window
 from core.elements import WIDE_BYTES, Element
 from core.memory.plan import MemoryPlan
 from core.models.wan.config import WanConfig
@@ -18,7 +19,7 @@ from core.models.wan.weights_placement import (
     placement_bytes,
     weight_placements,
 )
-from core.placement import Parts, Turns, with_window
+from core.placement import Parts, Turns
 
 TILE = (36, 56)
 """Latent rows and columns of a tile: a quarter of 60x104, with the overlap."""

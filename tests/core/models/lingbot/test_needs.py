@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from core.choose_placement import with_bank, with_window
 from core.config import resolve
 from core.generate import Job, prepare
 from core.memory.world_memory import WorldMemory
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.video_bytes import SETTLED_FRAMES
 from core.noise import seeded_noise
-from core.placement import Parts, Turns, with_bank, with_window
+from core.placement import Parts, Turns
 from core.rollout import rollout
 from tests.core.models.wan.live_bytes import LiveBytes
 from tests.tiny_lingbot import write_checkpoint

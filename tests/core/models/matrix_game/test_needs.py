@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from core.choose_placement import with_bank, with_window
 from core.memory.positions import sink_follows
 from core.models.matrix_game import needs
 from core.models.matrix_game.config import find_variant
@@ -15,7 +16,7 @@ from core.models.matrix_game.needs import Needs
 from core.models.wan.clip_config import CLIP_VIT_H
 from core.models.wan.config import ActionConfig, WanConfig
 from core.models.wan.vae_config import WAN_VAE
-from core.placement import Turns, with_bank, with_window
+from core.placement import Turns
 from tests.core.models.matrix_game.sessions import prepared, write_inputs, write_models
 from tests.core.models.rollout_bytes import fuse_attention, rollout_peaks, said_of_passes
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.choose_placement import with_window
 from core.memory.positions import sink_follows
 from core.models.matrix_game import needs
-from core.placement import with_window
 from core.video.reader import read_video
 from tests.worldkv_cli.generate.matrix_game.runs import generate, prepared, warnings
 from tests.worldkv_cli.generate.runs import log_of
