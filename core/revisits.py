@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from core.fidelity import compare_pairs, control_pairs, revisit_pairs
+from core.fidelity.compare import compare_pairs
+from core.fidelity.pairs import control_pairs, revisit_pairs
 from core.schemas.run import Fidelity
 from trajectories.summary import MAX_SEARCHED_FRAMES
 

@@ -3,18 +3,10 @@ import pytest
 
 import trajectories
 from core.errors import InputError
-from core.fidelity import (
-    FramePair,
-    bootstrap_ci,
-    control_pairs,
-    mean_motion,
-    psnr,
-    revisit_fidelity,
-    revisit_pairs,
-    sharpness,
-    ssim,
-    view_distance,
-)
+from core.fidelity.compare import revisit_fidelity
+from core.fidelity.intervals import bootstrap_ci
+from core.fidelity.pairs import FramePair, control_pairs, revisit_pairs, view_distance
+from core.fidelity.pictures import mean_motion, psnr, sharpness, ssim
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

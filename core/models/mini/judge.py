@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from core.fidelity import control_pairs, psnr, revisit_pairs, sharpness, ssim, view_distance
+from core.fidelity.pairs import control_pairs, revisit_pairs, view_distance
+from core.fidelity.pictures import psnr, sharpness, ssim
 from core.models.mini.config import CHUNK_FRAMES
 from core.models.mini.model import MiniModel
 from core.models.mini.scripts import Script

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from core.fidelity import bootstrap_ci
+from core.fidelity.intervals import bootstrap_ci
 from core.models.mini.judge import Score
 
 RESAMPLES = 2000

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import core.generate
 from core.config import GenerateConfig
-from core.fidelity import psnr
+from core.fidelity.pictures import psnr
 from core.models.mini.config import MiniConfig
 from core.models.mini.world import World
 from core.runlog import hash_file, load_run, run_json_schema

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.fidelity import psnr
+from core.fidelity.pictures import psnr
 from core.models.wan.codec import StreamingDecoder, StreamingEncoder
 from core.models.wan.codec_condition import PictureCondition
 from core.models.wan.pictures import resize

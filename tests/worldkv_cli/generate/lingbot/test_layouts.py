@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.fidelity import psnr
+from core.fidelity.pictures import psnr
 from core.video.reader import read_video, video_info
 from tests.worldkv_cli.generate.lingbot.runs import arguments, generate, prepared
 from tests.worldkv_cli.generate.runs import log_of, spawn_and_wait

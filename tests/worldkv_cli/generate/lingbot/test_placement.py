@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import BudgetError
-from core.fidelity import psnr
+from core.fidelity.pictures import psnr
 from core.placement import Placement
 from core.video.reader import read_video
 from tests.tiny_lingbot import TINY, write_checkpoint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.fidelity import psnr
+from core.fidelity.pictures import psnr
 from core.models.matrix_game.config import find_variant
 from core.models.matrix_game.pictures import cropped
 from core.runlog import hash_file, run_json_schema

@@ -1,0 +1,92 @@
+"""Which frames of a rollout are compared: known from its cameras alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from trajectories.geometry import revisits
+
+MAX_DISTANCE = 0.15
+"""Largest |translation| + angle / pi of a revisit: 27 degrees, or 0.15 world units."""
+MIN_GAP_FRAMES = 30
+MAX_PAIRS = 64
+CONTROL_DISTANCE = 0.3
+"""Least distance of a control pair: far enough that most of the view differs."""
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """Two frames of one rollout, `later` after `earlier`."""
+
+    later: int
+    earlier: int
+
+    @property
+    def gap_frames(self) -> int:
+        """Video frames between them."""
+        return self.later - self.earlier
+
+
+def revisit_pairs(
+    c2w: Float64[np.ndarray, "frames 4 4"],
+    *,
+    max_distance: float = MAX_DISTANCE,
+    min_gap_frames: int = MIN_GAP_FRAMES,
+    max_pairs: int = MAX_PAIRS,
+) -> list[FramePair]:
+    """Frames that return to an earlier view, each with its earliest visit; evenly thinned to `max_pairs`."""
+    found = revisits(c2w, max_distance=max_distance, min_gap_frames=min_gap_frames)
+    pairs = [FramePair(later=each.frame, earlier=each.first_frame) for each in found]
+    if len(pairs) <= max_pairs:
+        return pairs
+    chosen = np.linspace(0, len(pairs) - 1, max_pairs).round().astype(int)
+    return [pairs[index] for index in chosen]
+
+
+def control_pairs(
+    c2w: Float64[np.ndarray, "frames 4 4"],
+    pairs: Sequence[FramePair],
+    *,
+    min_distance: float = CONTROL_DISTANCE,
+    seed: int = 0,
+) -> list[FramePair]:
+    """For each pair another one with the same gap whose views lie at least `min_distance` apart.
+
+    Where no two such frames have this gap (a lap that repeats exactly), the nearest gap that has some serves.
+    Which of the candidates is chosen depends on `seed` alone.
+    """
+    rng = np.random.default_rng(seed)
+    found: list[FramePair] = []
+    candidates: dict[int, Int64[np.ndarray, " later"]] = {}
+    for pair in pairs:
+        for gap in _gaps_by_nearness(pair.gap_frames, len(c2w)):
+            if gap not in candidates:
+                distance = view_distance(c2w[gap:], c2w[:-gap])
+                candidates[gap] = gap + np.flatnonzero(distance >= min_distance)
+            if len(candidates[gap]):
+                later = int(rng.choice(candidates[gap]))
+                found.append(FramePair(later=later, earlier=later - gap))
+                break
+    return found
+
+
+def view_distance(
+    a: Float64[np.ndarray, "frames 4 4"], b: Float64[np.ndarray, "frames 4 4"]
+) -> Float64[np.ndarray, " frames"]:
+    """|translation| + angle / pi between two cameras each, the distance that defines revisits."""
+    cosine = (np.einsum("fij,fij->f", a[:, :3, :3], b[:, :3, :3]) - 1) / 2
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    distance: Float64[np.ndarray, " frames"] = (
+        np.linalg.norm(a[:, :3, 3] - b[:, :3, 3], axis=1) + angle / np.pi
+    )
+    return distance
+
+
+def _gaps_by_nearness(gap: int, num_frames: int) -> Iterator[int]:
+    yield gap
+    for off in range(1, num_frames):
+        yield from (other for other in (gap - off, gap + off) if 0 < other < num_frames)
