@@ -15,6 +15,7 @@ from core.memory.bank_bytes import (
     read_ahead_bytes,
     read_now_bytes,
     staging_bytes,
+    tally_bytes,
     write_behind_bytes,
 )
 from core.memory.plan import MemoryPlan
@@ -27,7 +28,7 @@ def with_window(parts: Parts, plan: MemoryPlan, *, sink_follows: bool = False) -
     """The window beside what else there is, with what retrieval takes beside the bank's pools."""
     sink = plan.layout.sink_frames * plan.layout.tokens_per_frame * plan.footprint.kv_bytes_per_token // 2
     # On a GPU, tokens are put back while the last pass ends and frames are decoded: it is no transient.
-    retrieval = staging_bytes(plan) + insertion_bytes(plan, sink_follows=sink_follows)
+    retrieval = staging_bytes(plan) + tally_bytes(plan) + insertion_bytes(plan, sink_follows=sink_follows)
     window = {"window": plan.window_bytes, "retrieval": retrieval, "scales of the bank": plan.scale_bytes}
     if sink_follows:
         window["sink keys"] = sink

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image
 
 from core.config import GenerateConfig, Resolved
@@ -50,6 +50,7 @@ from core.script import load_script
 from core.video.ffmpeg import ffmpeg_exe, ffmpeg_version
 from core.video.reader import video_info
 from core.video.writer import Mp4Writer, write_check
+from core.viewlog import ViewLog, chunk_view
 
 OnChunk = Callable[[ChunkRecord], None]
 
@@ -172,11 +173,12 @@ class _Run:
         self.weights = weights
         self.scale = job.config.scale or job.session.default_scale
         self.watch = RevisitWatch(job.session.trajectory.c2w)
+        self.views = ViewLog(folder.views)
         self.summary = _summary(job)
 
     def execute(self) -> RunSummary:
         """Run, and leave run.json whatever happens."""
-        with ChunkLog(self.folder.chunks) as log, stop_on_signal() as stop:
+        with ChunkLog(self.folder.chunks) as log, self.views, stop_on_signal() as stop:
             write_run(self.folder.log, self.summary)
             try:
                 summary = self._generate(log, stop)
@@ -267,7 +269,16 @@ class _Run:
         for result in results:
             began = time.perf_counter()
             frames = model.decoder.push(result.latents)[0]
-            yield frames, maker.start(result, len(frames), (time.perf_counter() - began) * 1e3)
+            record = maker.start(result, len(frames), (time.perf_counter() - began) * 1e3)
+            self._log_view(record, memory.kept_counts(result.step))
+            yield frames, record
+
+    def _log_view(self, record: ChunkRecord, kept_counts: Int32[np.ndarray, " tokens"]) -> None:
+        """Where the camera is and what is kept, for reports."""
+        session, end = self.job.session, record.first_frame + record.num_frames
+        cameras = session.trajectory.c2w[record.first_frame : end]
+        num_layers = self.job.plan.footprint.num_layers
+        self.views.append(chunk_view(session.viewpoints, record.chunk, cameras, kept_counts, num_layers))
 
     def _finished(self, status: Status, log: ChunkLog) -> RunSummary:
         update: dict[str, object] = {

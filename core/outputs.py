@@ -19,7 +19,7 @@ from core.errors import InputError, OutputError
 RUNS = Path("runs")
 """Where runs go when no folder is named."""
 
-RUN_FILES = ("run.json", "chunks.jsonl", "video.mp4", "video.partial.mp4")
+RUN_FILES = ("run.json", "chunks.jsonl", "views.jsonl", "video.mp4", "video.partial.mp4", "report.html")
 RUN_FOLDERS = ("snapshot",)
 _LOCK = ".lock"
 _MAX_NAME = 50  # characters; a file system may count four bytes for each
@@ -78,6 +78,11 @@ class RunFolder:
     def chunks(self) -> Path:
         """One record a chunk, written as the run goes."""
         return self.path / "chunks.jsonl"
+
+    @property
+    def views(self) -> Path:
+        """Cameras and kept tokens, one line a chunk."""
+        return self.path / "views.jsonl"
 
     @property
     def snapshot(self) -> Path:

@@ -7,6 +7,7 @@ from core.memory.row_bytes import row_bytes
 from core.memory.tiers import ID_BYTES
 
 WIDE_BYTES = 4
+TALLY_BYTES = 4
 
 INTEGERS_BYTES = 384
 """Of a token on its way: where it comes from, where it goes, its place in time and space."""
@@ -22,6 +23,11 @@ def staging_bytes(plan: MemoryPlan) -> int:
     """Bytes on the device where rows of one layer arrive, all the time."""
     ids = ID_BYTES if plan.pruning.keys_on_store else 0
     return max((step.num_read for step in plan.steps), default=0) * (_row_bytes(plan) + ids)
+
+
+def tally_bytes(plan: MemoryPlan) -> int:
+    """Bytes on the device where kept tokens are counted, if keys decide what is stored."""
+    return (plan.footprint.tokens_per_chunk + 1) * TALLY_BYTES if plan.pruning.keys_on_store else 0
 
 
 def read_ahead_bytes(plan: MemoryPlan) -> int:

@@ -1,12 +1,14 @@
 """Pruning by keys: which tokens of a chunk are kept when only the keys can tell.
 
 The rules that need no keys (view, random, stride) are in `prune_policy`: they are known before the rollout.
+Every layer keeps tokens of its own then; `KeptTally` counts them for the log.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 NORM_EPS = 1e-8
@@ -58,3 +60,35 @@ def kept_by_key(
     least = score.topk(min(keep, score.shape[-1]), dim=-1, largest=False).indices
     chosen = candidates.expand(batch, -1, -1).gather(2, least).flatten(1)
     return torch.cat((index[anchor].expand(batch, -1), chosen), dim=1).sort(1).values
+
+
+class KeptTally:
+    """In how many layers each token of the current chunk is kept; counted on the device without a wait.
+
+    Args:
+        tokens: Tokens of a chunk.
+        device: Where the keys are.
+    """
+
+    def __init__(self, tokens: int, device: torch.device) -> None:
+        self._counts = torch.zeros(tokens, dtype=torch.int32, device=device)
+        self._ones = torch.ones(1, dtype=torch.int32, device=device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return self._counts.nbytes + self._ones.nbytes
+
+    def clear(self) -> None:
+        """Begin with another chunk."""
+        self._counts.zero_()
+
+    def add(self, chosen: Int64[Tensor, "batch kept"]) -> None:
+        """Count what a layer keeps."""
+        flat = chosen.flatten()
+        self._counts.index_add_(0, flat, self._ones.expand(len(flat)))
+
+    def counts(self) -> Int32[np.ndarray, " tokens"]:
+        """The counts; waits for the device."""
+        counts: Int32[np.ndarray, " tokens"] = self._counts.to("cpu", copy=True).numpy()
+        return counts

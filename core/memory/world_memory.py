@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor
 
 from core.errors import InputError
@@ -19,7 +19,7 @@ from core.memory.bank import Bank
 from core.memory.insertion import Insertion, SideStream
 from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode, sink_follows, sink_start
-from core.memory.prune import kept_by_key
+from core.memory.prune import KeptTally, kept_by_key
 from core.memory.sink import FollowingSink
 from core.memory.step import ChunkStep
 from core.memory.tiers import Tier
@@ -77,6 +77,9 @@ class WorldMemory:
             frames = plan.layout.sink_frames
             self.sink = FollowingSink(plan.footprint, frames, batch=batch, device=device, dtype=dtype)
         self._turned: tuple[int, Rotation] | None = None
+        self.tally: KeptTally | None = None
+        if plan.pruning.keys_on_store:
+            self.tally = KeptTally(plan.footprint.tokens_per_chunk, device)
         self.native_tokens = plan.layout.native_frames * plan.footprint.tokens_per_frame
         self.side = SideStream(device, plan.footprint.num_layers)
         wanted = device.type == "cuda" if ahead is None else ahead
@@ -95,7 +98,8 @@ class WorldMemory:
     def device_bytes(self) -> int:
         """Those on the device."""
         sink = self.sink.nbytes if self.sink is not None else 0
-        return self.window.nbytes + self.bank.device_bytes + sink
+        tally = self.tally.nbytes if self.tally is not None else 0
+        return self.window.nbytes + self.bank.device_bytes + sink + tally
 
     @property
     def tier_bytes(self) -> Mapping[Tier, int]:
@@ -127,6 +131,8 @@ class WorldMemory:
             coming = self._insertion(self.plan.use.steps[after])
             self._inserted = after
         self._kept = (self._kept[1], coming)
+        if self.tally is not None:
+            self.tally.clear()
         return ChunkCache(self, step, commits=True, coming=coming)
 
     def own_rotation(self, step: ChunkStep) -> Rotation:
@@ -135,6 +141,17 @@ class WorldMemory:
             frames = range(step.frames, step.frames + self.plan.layout.chunk_frames)
             self._turned = step.chunk, self.rotary.grid_rotation(frames, self.plan.footprint.grid)
         return self._turned[1]
+
+    def kept_counts(self, step: ChunkStep) -> Int32[np.ndarray, " tokens"]:
+        """In how many layers each token of a finished chunk is stored, summed over the batch.
+
+        Where keys decide it waits for the device: call it when the chunk is decoded, before the next begins.
+        """
+        if self.tally is not None and step.store_tokens is None:
+            return self.tally.counts()
+        counts = np.zeros(self.plan.footprint.tokens_per_chunk, dtype=np.int32)
+        counts[step.store_tokens] = self.plan.footprint.num_layers * len(self.window.keys[0])
+        return counts
 
     def waited_ms(self) -> float:
         """Milliseconds that passes waited for the bank since the last call; call it when the device is idle.
@@ -245,6 +262,8 @@ class ChunkCache:
         chosen = kept_by_key(frames, keep=keep, pooled=plan.pruning.pooled)
         picks = chosen[:, :, None, None].expand(-1, -1, *k.shape[2:])
         keys, values, ids = k.gather(1, picks), v.gather(1, picks), chosen + self._first_id
+        if self.memory.tally is not None:
+            self.memory.tally.add(chosen)
         bank.store(layer, self._stores, keys, values, ids=ids, place=self._place)
 
 

@@ -16,7 +16,7 @@ NOW = datetime(2026, 3, 4, 5, 6, 7)
 def leave_a_run(folder: Path) -> None:
     folder.mkdir()
     (folder / "run.json").write_text('{\n  "schema_version": 1\n}')
-    for name in ("chunks.jsonl", "video.mp4", "video.partial.mp4"):
+    for name in ("chunks.jsonl", "video.mp4", "video.partial.mp4", "views.jsonl", "report.html"):
         (folder / name).write_text("")
     (folder / "snapshot").mkdir()
     (folder / "snapshot" / "state.safetensors").write_text("")
@@ -36,10 +36,13 @@ def test_default_folders_are_counted_on(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_names_its_files(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "a" / "b", "loop") as folder:
-        assert [path.name for path in (folder.video, folder.log, folder.chunks, folder.snapshot)] == [
+        assert [
+            path.name for path in (folder.video, folder.log, folder.chunks, folder.views, folder.snapshot)
+        ] == [
             "video.mp4",
             "run.json",
             "chunks.jsonl",
+            "views.jsonl",
             "snapshot",
         ]
         assert {path.parent for path in (folder.video, folder.log)} == {tmp_path / "a" / "b"}
@@ -54,7 +57,7 @@ def test_never_replaces_unasked(tmp_path: Path) -> None:
     leave_a_run(tmp_path / "run")
     before = names_in(tmp_path / "run")
     with pytest.raises(
-        InputError, match=r"the output folder is not empty: chunks\.jsonl, run\.json, snapshot, "
+        InputError, match=r"the output folder is not empty: chunks\.jsonl, report\.html, run\.json, "
     ) as c:
         RunFolder.create(tmp_path / "run", "loop")
     assert c.value.hint == "--overwrite replaces an earlier run, or choose another --out"

@@ -188,7 +188,8 @@ class TestRoom:
         for name in (".write-check-abc", ".run.json.abc", ".video.final.mp4"):
             (job.folder / name).write_bytes(bytes(10))
         assert make_room(batch, job) is None
-        assert sorted(path.name for path in job.folder.iterdir()) == ["chunks.jsonl", "run.json", "video.mp4"]
+        files = ["chunks.jsonl", "run.json", "video.mp4", "views.jsonl"]
+        assert sorted(path.name for path in job.folder.iterdir()) == files
 
     def test_killed_before_the_run_log(self, batch: Batch) -> None:
         folder = batch.jobs[1].folder

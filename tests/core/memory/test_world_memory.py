@@ -70,7 +70,8 @@ def test_a_snapshot_holds_every_tensor():
     state = memory.state()
     bank = {"bank.device", "bank.host", "bank.scales"}
     assert set(state) == {"window.keys", "window.values", "inserted", *bank}
-    assert sum(t.nbytes for t in state.values() if t.ndim) == memory.nbytes - memory.bank.staging_bytes
+    scratch = memory.bank.staging_bytes + memory.tally.nbytes
+    assert sum(t.nbytes for t in state.values() if t.ndim) == memory.nbytes - scratch
     assert memory.window.nbytes == plan.window_bytes
     assert memory.tier_bytes == plan.tier_bytes
 

@@ -79,6 +79,7 @@ class TestSignals:
             "chunks.jsonl",
             "run.json",
             "video.mp4",
+            "views.jsonl",
         ]
 
     @pytest.mark.slow

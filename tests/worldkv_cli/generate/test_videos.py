@@ -45,8 +45,9 @@ def mean_psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 class TestRunFolder:
-    def test_holds_three_files(self, earlier_run: Path) -> None:
-        assert sorted(p.name for p in earlier_run.iterdir()) == ["chunks.jsonl", "run.json", "video.mp4"]
+    def test_holds_four_files(self, earlier_run: Path) -> None:
+        files = ["chunks.jsonl", "run.json", "video.mp4", "views.jsonl"]
+        assert sorted(p.name for p in earlier_run.iterdir()) == files
 
     def test_video_plays_everywhere(self, earlier_run: Path) -> None:
         info = video_info(earlier_run / "video.mp4")
