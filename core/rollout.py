@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -22,9 +23,16 @@ GivenLatents = Callable[[int], Tensor | None]
 """Clean latents of a chunk that is given rather than generated, or None."""
 
 
+Commit = Literal["clean", "last"]
+"""Which pass writes what is remembered: one more, over the clean latents, or the sampler's last."""
+
+
 @dataclass(frozen=True)
 class ChunkTimings:
-    """Milliseconds of each stage of one chunk; `stall_ms` of them were spent waiting for the bank."""
+    """Milliseconds of each stage of one chunk; `stall_ms` of them were spent waiting for the bank.
+
+    What the sampler's last pass writes when it is the one that commits counts as denoising.
+    """
 
     retrieve_ms: float
     denoise_ms: float
@@ -76,6 +84,7 @@ def rollout(
     levels: NoiseLevels,
     noise: NoiseSource,
     given: GivenLatents | None = None,
+    commit: Commit = "clean",
 ) -> Iterator[ChunkResult]:
     """Generate a video's latents, one chunk at a time.
 
@@ -86,6 +95,7 @@ def rollout(
         levels: Noise levels of the sampler.
         noise: Draws by chunk.
         given: Latents of chunks that are not generated but known (a prefix); they pass the clean pass alone.
+        commit: Which pass writes what is remembered of a generated chunk.
     """
     for step in plan.steps:
         watch = _Stopwatch(memory.device)
@@ -95,16 +105,28 @@ def rollout(
         latents = given(step.chunk) if given is not None else None
         is_given = latents is not None
         if latents is None:
-            latents = _generate(model, cache, levels, partial(noise, step.chunk))
+            committing = partial(memory.commit_cache, step) if commit == "last" else None
+            latents = _generate(model, cache, committing, levels, partial(noise, step.chunk))
         denoise_ms = watch.lap_ms()
-        model.flow(latents, 0.0, memory.commit_cache(step))
+        if is_given or commit == "clean":
+            model.flow(latents, 0.0, memory.commit_cache(step))
         del model, cache  # what is ready for one chunk makes room before the next one's is made
         timings = ChunkTimings(retrieve_ms, denoise_ms, watch.lap_ms(), memory.waited_ms())
         yield ChunkResult(latents, step, is_given, timings)
 
 
 def _generate(
-    model: Denoiser, cache: ChunkCache, levels: NoiseLevels, draw: Callable[[int], Tensor]
+    model: Denoiser,
+    cache: ChunkCache,
+    committing: Callable[[], ChunkCache] | None,
+    levels: NoiseLevels,
+    draw: Callable[[int], Tensor],
 ) -> Float[Tensor, "batch channels frames h w"]:
-    """Denoise the chunk that model and cache are bound to."""
-    return denoise(lambda x, t: model.flow(x, t, cache), draw(0), levels, lambda i: draw(i + 1))
+    """Denoise the chunk that model and cache are bound to; `committing` makes another for the last pass."""
+
+    def flow(x: Tensor, step: int) -> Tensor:
+        is_last = step + 1 == levels.num_steps
+        seen = committing() if is_last and committing is not None else cache
+        return model.flow(x, levels.timesteps[step], seen)
+
+    return denoise(flow, draw(0), levels, lambda i: draw(i + 1))

@@ -84,7 +84,7 @@ def clean_latents(
 
 
 def denoise(
-    predict_flow: Callable[[Tensor, float], Tensor],
+    predict_flow: Callable[[Tensor, int], Tensor],
     noise: Float[Tensor, "batch channels frames h w"],
     levels: NoiseLevels,
     renoise: Callable[[int], Tensor],
@@ -92,14 +92,14 @@ def denoise(
     """Denoise one chunk.
 
     Args:
-        predict_flow: The network at a timestep.
+        predict_flow: The network at a step, from 0 on.
         noise: Where the chunk starts.
         levels: Noise levels.
         renoise: Fresh noise after step i, of the shape of `noise`.
     """
     x = x0 = noise
-    for i, (timestep, sigma) in enumerate(zip(levels.timesteps, levels.x0_sigmas, strict=True)):
-        x0 = clean_latents(x, predict_flow(x, timestep), sigma)
+    for i, sigma in enumerate(levels.x0_sigmas):
+        x0 = clean_latents(x, predict_flow(x, i), sigma)
         if i + 1 < levels.num_steps:
             s = levels.renoise_sigmas[i]
             x = (1 - s) * x0 + s * renoise(i)

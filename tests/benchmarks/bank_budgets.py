@@ -18,15 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
+from core.bench.judge import Judge
+from core.bench.scripts import QUALITY_SCRIPTS
+from core.bench.setting import make_setting
 from core.config import resolve
 from core.errors import BudgetError
 from core.generate import Job, prepare
 from core.memory.row_bytes import Precision
-from core.models.mini.judge import Judge, Score
 from core.models.mini.model import MiniModel
-from core.models.mini.scripts import QUALITY_SCRIPTS
-from core.models.mini.settings import Setting
 from core.runlog import load_run
+from core.schemas.bench_cell import Score
 from trajectories import library_names
 
 MIB = 1 << 20
@@ -41,7 +42,7 @@ WAYS: dict[str, dict[str, object]] = {
 AHEAD = "version: 1\nname: never-back\nsteps: [{move: {forward_units: 30, frames: 300}}]\n"
 KINDS: dict[str, dict[str, object]] = {
     "rays, 135 tokens": {"tokens": 135},
-    "pose, 3 whole chunks": {"strategy": "pose"},
+    "pose, 3 whole chunks": {"strategy": "pose", "chunks": 3},
 }
 PRECISIONS: tuple[Precision, ...] = ("native", "int8", "int4")
 PARTS = (1.0, 0.5, 0.25, 0.1)
@@ -73,14 +74,14 @@ def precision_table(num_worlds: int) -> None:
         for kind, way in KINDS.items():
             native: Score | None = None
             for bank in PRECISIONS:
-                setting = Setting(name=kind, bank=bank, **way)  # type: ignore[arg-type]
+                setting = make_setting({"name": kind, "bank": bank, **way})
                 score = judge.score(script, setting, given=True)
                 native = native or score
                 cells = (
                     f"{np.mean(ours):.2f} | {_gap(ours, theirs)}"
                     for ours, theirs in (
-                        (score.truth_psnr_db, native.truth_psnr_db),
-                        (score.self_psnr_db, native.self_psnr_db),
+                        (score.measures[name], native.measures[name])
+                        for name in ("truth_psnr_db", "self_psnr_db")
                     )
                 )
                 print(f"| {script.name} | {kind} | {bank} | {' | '.join(cells)} |", flush=True)

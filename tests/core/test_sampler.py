@@ -26,8 +26,8 @@ def test_a_perfect_network_is_believed_at_every_level():
     levels = NoiseLevels.shifted((1.0, 0.75, 0.5, 0.25), shift=5.0)
     inputs = []
 
-    def predict(x, timestep):
-        inputs.append((x, timestep))
+    def predict(x, step):
+        inputs.append((x, levels.timesteps[step]))
         return noise(0, len(inputs) - 1) - truth
 
     out = denoise(predict, noise(0, 0), levels, lambda i: noise(0, i + 1))

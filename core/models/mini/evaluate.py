@@ -10,25 +10,36 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from core.bench.judge import Judge, held_out_world, true_video
+from core.bench.play import play as play_worlds
+from core.bench.play import true_latents
+from core.bench.scripts import MANY_RETURNS, QUALITY_SCRIPTS, SIX_RETURNS, STUDY_SCRIPTS, Script
+from core.bench.setting import Setting, make_setting
 from core.contact_sheet import SheetRow, contact_sheet
 from core.models.mini.config import CHUNK_FRAMES
-from core.models.mini.judge import FIRST_WORLD_SEED, Judge, Score, true_video
 from core.models.mini.model import WEIGHTS, MiniModel
 from core.models.mini.report import claims_table, quality_table, returns_table, token_table
-from core.models.mini.scripts import MANY_RETURNS, QUALITY_SCRIPTS, SIX_RETURNS, STUDY_SCRIPTS, Script
-from core.models.mini.settings import Setting, generate_worlds
+from core.schemas.bench_cell import Score
 
 log = logging.getLogger(__name__)
 
 CARD_MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 
-PAPER = Setting(name="worldkv, paper", strategy="pose", prune="key", keep_ratio=0.25)
+
+def _pose(
+    name: str, chunks: int = 3, rule: str = "none", keep: float = 1.0, *, pooled: bool = False
+) -> Setting:
+    """Chunks by pose, whole or pruned."""
+    values = {"strategy": "pose", "chunks": chunks, "prune": rule, "keep_ratio": keep, "pooled": pooled}
+    return make_setting({"name": name, **values})
+
+
+PAPER = _pose("worldkv, paper", rule="key", keep=0.25)
 RAYS = Setting(name="worldkv, rays 45", tokens=45)
 FULL, SLIDING = Setting(name="full", mode="full"), Setting(name="sliding", mode="sliding")
 MODES = (
@@ -42,24 +53,13 @@ MODES = (
 
 TOKEN_SETTINGS = (
     FULL,
-    Setting(name="3 whole chunks, pose", strategy="pose"),
-    Setting(name="3 whole chunks, coverage", strategy="coverage"),
-    Setting(name="6 whole chunks, pose", strategy="pose", chunks=6),
-    *(
-        Setting(name=f"3 chunks, keep 0.25, {rule}", strategy="pose", prune=rule, keep_ratio=0.25)
-        for rule in ("key", "random", "stride", "view")
-    ),
-    Setting(
-        name="3 chunks, keep 0.25, key, pooled", strategy="pose", prune="key", keep_ratio=0.25, pooled=True
-    ),
-    *(
-        Setting(name=f"6 chunks, keep 0.25, {rule}", strategy="pose", chunks=6, prune=rule, keep_ratio=0.25)
-        for rule in ("key", "random", "view")
-    ),
-    *(
-        Setting(name=f"3 chunks, keep 0.5, {rule}", strategy="pose", prune=rule, keep_ratio=0.5)
-        for rule in ("key", "random", "view")
-    ),
+    _pose("3 whole chunks, pose"),
+    Setting(name="3 whole chunks, coverage", strategy="coverage", tokens=135),
+    _pose("6 whole chunks, pose", 6),
+    *(_pose(f"3 chunks, keep 0.25, {rule}", 3, rule, 0.25) for rule in ("key", "random", "stride", "view")),
+    _pose("3 chunks, keep 0.25, key, pooled", 3, "key", 0.25, pooled=True),
+    *(_pose(f"6 chunks, keep 0.25, {rule}", 6, rule, 0.25) for rule in ("key", "random", "view")),
+    *(_pose(f"3 chunks, keep 0.5, {rule}", 3, rule, 0.5) for rule in ("key", "random", "view")),
     Setting(name="rays, older first", tokens=135),
     Setting(name="rays, older first", tokens=69),
     Setting(name="rays, older first", tokens=45),
@@ -72,20 +72,14 @@ TOKEN_SETTINGS = (
 
 def draw(judge: Judge, script: Script, world: int, path: Path, *, columns: int = 9) -> None:
     """Contact sheet of one world: truth and every mode, the first leg given."""
-    trajectory = script.trajectory()
-    true_world = judge.model.world(trajectory, FIRST_WORLD_SEED + world)
+    trajectory, model = script.trajectory(), judge.model
+    room = held_out_world(model, script, world)
     times = np.linspace(0, trajectory.num_frames - 1, columns).round().astype(int)
-    rows = [SheetRow("truth", [true_video(true_world, trajectory.num_frames)[t] for t in times])]
+    rows = [SheetRow("truth", [true_video(model, script, world)[t] for t in times])]
+    leg = true_latents(model, room, script.given_chunks)
     for setting in MODES:
-        video, _ = generate_worlds(
-            judge.model,
-            trajectory,
-            [true_world],
-            setting,
-            given_chunks=script.given_chunks,
-            first_seed=world,
-        )
-        rows.append(SheetRow(setting.name, [video[0][t] for t in times]))
+        played = play_worlds(model, trajectory, [room], setting, given=[leg], first_seed=world)
+        rows.append(SheetRow(setting.name, [played.videos[0][t] for t in times]))
     labels = [f"frame {t}" + (" (given)" if t < script.given_chunks * CHUNK_FRAMES else "") for t in times]
     contact_sheet(rows, labels, title=f"{script.name}: one world, one noise").save(path)
 
@@ -114,20 +108,20 @@ def play(model: MiniModel, part: str, out: Path, *, num_worlds: int, token_world
     scores = []
     for worlds, script, setting, given in tqdm(jobs(part, num_worlds, token_worlds), desc=part):
         scores.append(Judge(model, worlds).score(script, setting, given=given))
-    numbers = [asdict(score) for score in scores]
+    numbers = [score.model_dump() for score in scores]
     (out / f"{part}.json").write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def tables(out: Path) -> str:
     """The tables of all parts that have been played."""
     scores = {
-        part: [Score(**row) for row in json.loads((out / f"{part}.json").read_text())]
+        part: [Score.model_validate(row) for row in json.loads((out / f"{part}.json").read_text())]
         for part in PARTS
         if (out / f"{part}.json").exists()
     }
     found = []
     if "free" in scores and "given" in scores:
-        worlds = len(scores["free"][0].self_psnr_db)
+        worlds = len(scores["free"][0].measures["self_psnr_db"])
         title = f"## Quality, {worlds} held-out worlds"
         found.append(f"{title}\n\n{quality_table(scores['free'], scores['given'])}")
     if {"returns", "tokens", "given"} <= set(scores):
@@ -136,7 +130,7 @@ def tables(out: Path) -> str:
     if "returns" in scores:
         found.append(f"## Long rollouts\n\n{returns_table(scores['returns'])}")
     if "tokens" in scores:
-        worlds = len(scores["tokens"][0].self_psnr_db)
+        worlds = len(scores["tokens"][0].measures["self_psnr_db"])
         title = f"## Which tokens are worth keeping, {worlds} worlds, revisit PSNR"
         found.append(f"{title}\n\n{token_table(scores['tokens'])}")
     return "\n\n".join(found) + "\n"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from core.fidelity.intervals import bootstrap_ci
-from core.models.mini.judge import Score
+from core.schemas.bench_cell import Score
 
 RESAMPLES = 2000
 PAPER_TOKENS = "3 chunks, keep 0.25, key"
@@ -24,8 +24,9 @@ def quality_table(free: Sequence[Score], given: Sequence[Score]) -> str:
     ]
     for a, b in zip(free, given, strict=True):
         cells = (
-            _cell(a.self_psnr_db), _cell(a.self_ssim, 3), _cell(a.control_psnr_db), _cell(b.truth_psnr_db),
-            _cell(a.sharpness, 2),
+            _cell(_of(a, "self_psnr_db")), _cell(_of(a, "self_ssim"), 3),
+            _cell(_of(a, "control_psnr_db")), _cell(_of(b, "truth_psnr_db")),
+            _cell(_of(a, "sharpness"), 2),
         )  # fmt: skip
         lines.append(f"| {a.script} | {a.setting} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -39,10 +40,11 @@ def returns_table(scores: Sequence[Score]) -> str:
     ]
     for s in scores:
         cells = (
-            _cell(s.self_psnr_db), _cell(s.late_psnr_db), _cell(s.self_ssim, 3), _cell(s.control_psnr_db),
-            _cell(s.sharpness, 2),
+            _cell(_of(s, "self_psnr_db")), _cell(_of(s, "late_psnr_db")), _cell(_of(s, "self_ssim"), 3),
+            _cell(_of(s, "control_psnr_db")),
+            _cell(_of(s, "sharpness"), 2),
         )  # fmt: skip
-        lines.append(f"| {s.script} | {s.setting} | {len(s.self_psnr_db)} | {' | '.join(cells)} |")
+        lines.append(f"| {s.script} | {s.setting} | {len(_of(s, 'self_psnr_db'))} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -53,10 +55,10 @@ def token_table(scores: Sequence[Score]) -> str:
         "| retrieval | tokens | stored | " + " | ".join(names) + " | mean |",
         "|---|---|---|" + "---|" * (len(names) + 1),
     ]
-    for setting, tokens in dict.fromkeys((s.setting, s.tokens) for s in scores):
-        row = {s.script: s for s in scores if (s.setting, s.tokens) == (setting, tokens)}
-        share = f"{np.mean([s.stored_share for s in row.values()]):.0%}" if tokens else "-"
-        cells = " | ".join(_cell(row[name].self_psnr_db) for name in names)
+    for setting, tokens in dict.fromkeys((s.setting, s.costs.retrieve_tokens) for s in scores):
+        row = {s.script: s for s in scores if (s.setting, s.costs.retrieve_tokens) == (setting, tokens)}
+        share = f"{np.mean([s.costs.stored_share for s in row.values()]):.0%}" if tokens else "-"
+        cells = " | ".join(_cell(_of(row[name], "self_psnr_db")) for name in names)
         mean = _cell(list(_by_world(scores, setting, tokens)))
         lines.append(f"| {setting} | {tokens or '-'} | {share} | {cells} | {mean} |")
     return "\n".join(lines)
@@ -65,9 +67,9 @@ def token_table(scores: Sequence[Score]) -> str:
 def claims_table(grain: Sequence[Score], returns: Sequence[Score], given: Sequence[Score]) -> str:
     """What is claimed of `rays`, as differences on the same worlds and noise."""
     full, sliding = _by_world(grain, "full", 0), _by_world(grain, "sliding", 0)
-    chunk = min(s.tokens for s in grain if s.setting == "3 whole chunks, pose") // 3
+    chunk = min(s.costs.retrieve_tokens for s in grain if s.setting == "3 whole chunks, pose") // 3
     thin = _by_world(grain, RAYS_TOKENS, chunk)
-    paper_tokens = next(s.tokens for s in grain if s.setting == PAPER_TOKENS)
+    paper_tokens = next(s.costs.retrieve_tokens for s in grain if s.setting == PAPER_TOKENS)
     gain = _by_world(grain, RAYS_TOKENS, paper_tokens) - _by_world(grain, PAPER_TOKENS, paper_tokens)
     lines = ["| claim | measured | 95% interval |", "|---|---|---|"]
     low, high = _ratio_interval(thin - sliding, full - sliding)
@@ -78,11 +80,11 @@ def claims_table(grain: Sequence[Score], returns: Sequence[Score], given: Sequen
     )
     lines.append(_difference(f"rays over the paper's setting, {paper_tokens} tokens each, dB", gain))
     for script in dict.fromkeys(s.script for s in returns):
-        rows = {s.setting: np.array(s.late_psnr_db) for s in returns if s.script == script}
+        rows = {s.setting: np.array(_of(s, "late_psnr_db")) for s in returns if s.script == script}
         rays = next(values for name, values in rows.items() if name.startswith("worldkv, rays"))
         lines.append(_difference(f"rays over full, last quarter of {script}, dB", rays - rows["full"]))
     for script in dict.fromkeys(s.script for s in given):
-        truth = {s.setting: np.array(s.truth_psnr_db) for s in given if s.script == script}
+        truth = {s.setting: np.array(_of(s, "truth_psnr_db")) for s in given if s.script == script}
         for name in truth:
             if name.startswith("worldkv"):
                 low, high = _ratio_interval(truth[name] - truth["sliding"], truth["full"] - truth["sliding"])
@@ -92,6 +94,11 @@ def claims_table(grain: Sequence[Score], returns: Sequence[Score], given: Sequen
     return "\n".join(lines)
 
 
+def _of(score: Score, measure: str) -> Sequence[float]:
+    """One value a world; none where it could not be measured."""
+    return score.measures.get(measure, [])
+
+
 def _difference(claim: str, values: Float64[np.ndarray, " worlds"]) -> str:
     low, high = bootstrap_ci(values, num_resamples=RESAMPLES)
     return f"| {claim} | {values.mean():+.2f} | {low:+.2f} to {high:+.2f} |"
@@ -99,7 +106,9 @@ def _difference(claim: str, values: Float64[np.ndarray, " worlds"]) -> str:
 
 def _by_world(scores: Sequence[Score], setting: str, tokens: int) -> Float64[np.ndarray, " worlds"]:
     """Revisit PSNR of a setting, one value a world: the mean over scripts."""
-    found = [s.self_psnr_db for s in scores if (s.setting, s.tokens) == (setting, tokens)]
+    found = [
+        _of(s, "self_psnr_db") for s in scores if (s.setting, s.costs.retrieve_tokens) == (setting, tokens)
+    ]
     mean: Float64[np.ndarray, " worlds"] = np.mean(found, axis=0)
     return mean
 

@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 
+from core.bench.judge import MEASURES, Judge, held_out_world, true_video
+from core.bench.play import play, true_latents
+from core.bench.scripts import QUALITY_SCRIPTS, SIX_RETURNS, STUDY_SCRIPTS, Script
+from core.bench.setting import Setting
 from core.models.mini.config import LATENT_CHANNELS, MiniConfig
 from core.models.mini.evaluate import write_into_card
-from core.models.mini.judge import FIRST_WORLD_SEED, MEASURES, Judge, Score, true_video
 from core.models.mini.model import MiniModel
 from core.models.mini.report import claims_table, quality_table, returns_table, token_table
-from core.models.mini.scripts import QUALITY_SCRIPTS, SIX_RETURNS, STUDY_SCRIPTS, Script
-from core.models.mini.settings import Setting
 from core.models.mini.sharpen import Sharpener
 from core.models.mini.train import fit_codec, initialise
 from core.models.wan.network import WanNetwork
+from core.schemas.bench_cell import Costs, Score
 from trajectories.geometry import revisits
 
 SHORT = Script("short", (*STUDY_SCRIPTS[0].steps[:2], "hold: {frames: 2}"), 3)
@@ -40,19 +42,25 @@ def test_score_has_one_value_a_world(model):
     free = judge.score(SHORT, Setting(name="rays", tokens=20))
     given = judge.score(SHORT, Setting(name="rays", tokens=20), given=True)
     for score in (free, given):
-        assert len(score.self_psnr_db) == len(score.control_psnr_db) == len(score.sharpness) == 3
-        assert np.isfinite(score.self_psnr_db).all()
-    assert len(given.truth_psnr_db) == 3
-    assert not free.truth_psnr_db
-    assert 0 < free.stored_share < 1
+        for name in ("self_psnr_db", "control_psnr_db", "gain_psnr_db", "sharpness"):
+            assert len(score.measures[name]) == 3
+            assert np.isfinite(score.measures[name]).all()
+        assert score.costs.cpu_ms > 0
+    assert len(given.measures["truth_psnr_db"]) == 3
+    assert "truth_psnr_db" not in free.measures
+    assert 0 < free.costs.stored_share < 1
+    assert free.costs.retrieve_tokens == 20
+    assert set(free.measures) | set(given.measures) == set(MEASURES)
     tables = (quality_table([free], [given]), returns_table([free]), token_table([free]))
     assert all("rays" in table for table in tables)
 
 
 def made_up(setting, tokens, psnr, script="s"):
     """A score of three worlds with the given revisit PSNRs."""
-    lists = dict.fromkeys(MEASURES, psnr)
-    return Score(script=script, setting=setting, tokens=tokens, stored_share=0.5, seconds=1.0, **lists)
+    numbers = dict.fromkeys(Costs.model_fields, 1)
+    costs = Costs.model_validate({**numbers, "retrieve_tokens": tokens})
+    measures = dict.fromkeys(MEASURES, psnr) if psnr else {}
+    return Score(script=script, setting=setting, given=False, costs=costs, measures=measures)
 
 
 def test_claims_are_paired_over_worlds():
@@ -78,20 +86,36 @@ def test_claims_are_paired_over_worlds():
     assert "| 90% | 90% to 90% |" in table
     assert "| +2.50 | +2.50 to +2.50 |" in table
     assert "| +3.00 | +3.00 to +3.00 |" in table
-    assert "| - |" in token_table([made_up("full", 0, [float("nan")] * 3)])
+    assert "| - |" in token_table([made_up("full", 0, [])])
 
 
 def test_batch_size_does_not_change_scores(model):
     one, three = (
         Judge(model, num_worlds=3, batch=b).score(SHORT, Setting(name="full", mode="full")) for b in (1, 3)
     )
-    assert one.self_psnr_db == pytest.approx(three.self_psnr_db, abs=0.1)
+    assert one.measures["self_psnr_db"] == pytest.approx(three.measures["self_psnr_db"], abs=0.1)
+
+
+def test_worlds_are_numbered(model):
+    """Numbers, not places in the list, choose room and noise: other batches hold the same worlds."""
+    both = Judge(model, num_worlds=2, first_world=5).score(SHORT, Setting(tokens=20))
+    second = Judge(model, num_worlds=1, first_world=6).score(SHORT, Setting(tokens=20))
+    assert both.measures["self_psnr_db"][1] == pytest.approx(second.measures["self_psnr_db"][0], abs=0.1)
+
+
+def test_what_is_given_is_shown(model):
+    worlds = [held_out_world(model, SHORT, number) for number in (0, 1)]
+    legs = [true_latents(model, world, 2) for world in worlds]
+    played = play(model, SHORT.trajectory(), worlds, Setting(tokens=20), given=legs)
+    shown = model.decoder().push(legs[1][None])[0]
+    assert np.array_equal(played.videos[1][:6], shown)
+    assert played.cpu_s > 0
 
 
 def test_truth_repeats_itself(model):
     """In the true world a revisit is a copy: the ceiling of every table."""
     trajectory = SHORT.trajectory()
-    video = true_video(model.world(trajectory, FIRST_WORLD_SEED), trajectory.num_frames)
+    video = true_video(model, SHORT, 0)
     pairs = [r for r in revisits(trajectory.c2w, min_gap_frames=12) if r.distance < 1e-6]
     assert pairs
     for pair in pairs:

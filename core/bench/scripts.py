@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import trajectories
 from core.models.mini.config import CHUNK_FRAMES
@@ -38,16 +39,21 @@ class Script:
 
     def trajectory(self) -> Trajectory:
         """The script, cut to whole chunks."""
-        text = _HEADER.format(
-            name=self.name.replace(" ", "-").lower(),
-            deg_per_frame=self.deg_per_frame,
-            units_per_frame=0.012 * self.deg_per_frame,
-        )
-        text += "".join(f"  - {step}\n" for step in self.steps)
-        whole, _ = trajectories.parse(text, source=self.name).fit_chunks(
-            first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how="cut"
-        )
-        return whole
+        return _compiled(self)
+
+
+@lru_cache(maxsize=32)
+def _compiled(script: Script) -> Trajectory:
+    text = _HEADER.format(
+        name=script.name.replace(" ", "-").lower(),
+        deg_per_frame=script.deg_per_frame,
+        units_per_frame=0.012 * script.deg_per_frame,
+    )
+    text += "".join(f"  - {step}\n" for step in script.steps)
+    whole, _ = trajectories.parse(text, source=script.name).fit_chunks(
+        first_frames=CHUNK_FRAMES, later_frames=CHUNK_FRAMES, how="cut"
+    )
+    return whole
 
 
 def _turn(degrees: float) -> str:
@@ -90,3 +96,6 @@ QUALITY_SCRIPTS = (
 
 SIX_RETURNS = Script("six returns", (_turn(90.0), _turn(-90.0)) * 6 + ("hold: {frames: 2}",), 4, 10.0, 30)
 MANY_RETURNS = Script("24 returns", (_turn(90.0), _turn(-90.0)) * 24 + ("hold: {frames: 2}",), 4, 10.0, 30)
+
+SCRIPTS = {script.name: script for script in (*STUDY_SCRIPTS, *QUALITY_SCRIPTS, SIX_RETURNS, MANY_RETURNS)}
+"""All of them by name."""
