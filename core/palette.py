@@ -68,3 +68,30 @@ STAGES: Final[Mapping[str, Look]] = MappingProxyType(
     }
 )
 """Stages of a chunk."""
+
+RECALLS: Final[Mapping[str, Look]] = MappingProxyType(
+    {
+        "hit": Look("#14532d", hatch=""),
+        "miss": Look("#d9742b", hatch="//"),
+        "idle": Look("#d5d8dd", hatch=".."),
+    }
+)
+"""What retrieval found of what overlaps the view: see design, hit/miss."""
+
+STRATEGIES: Final[Mapping[str, Look]] = MappingProxyType(
+    {
+        "pose": Look("#1d3a5f", "s", (6.0, 2.0), ""),
+        "rays": Look("#c8390f", "o", (), "//"),
+        "coverage": Look("#e0a526", "^", (1.5, 1.5), ".."),
+    }
+)
+"""Retrieval strategies, from dark to light; `rays`, ours, in the colour of worldkv."""
+
+SERIES: Final[tuple[Look, ...]] = (
+    Look("#17172e", "s", (6.0, 2.0), ""),
+    Look("#a13a5c", "o", (), "//"),
+    Look("#3f7cc4", "^", (1.5, 1.5), ".."),
+    Look("#86c08a", "D", (5.0, 1.5, 1.5, 1.5), "xx"),
+    Look("#f7dc83", "v", (8.0, 2.0, 2.0, 2.0), "++"),
+)
+"""Whatever else is told apart, in order, from dark to light."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core import palette
-from core.palette import MODES, STAGES, TIERS
+from core.palette import MODES, RECALLS, SERIES, STAGES, STRATEGIES, TIERS
 
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 WHITE = np.array([0.9505, 1.0, 1.089])
@@ -29,6 +29,14 @@ EYES = {
         [0.004733, 0.691367, 0.303900],
     ],
 }
+ALL = {
+    "modes": MODES,
+    "tiers": TIERS,
+    "stages": STAGES,
+    "recalls": RECALLS,
+    "strategies": STRATEGIES,
+    "series": {str(number): look for number, look in enumerate(SERIES)},
+}
 CLEARLY = 20.0  # of CIELAB; 2 can just be told apart
 
 
@@ -43,21 +51,21 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("eyes", EYES)
-@pytest.mark.parametrize("looks", [MODES, TIERS, STAGES], ids=["modes", "tiers", "stages"])
+@pytest.mark.parametrize("looks", ALL.values(), ids=list(ALL))
 def test_colours_are_far_apart(looks: dict[str, palette.Look], eyes: str) -> None:
     seen = {k: lab(np.clip(np.array(EYES[eyes]) @ linear(v.colour), 0, 1)) for k, v in looks.items()}
     for a, b in combinations(seen, 2):
         assert np.linalg.norm(seen[a] - seen[b]) > CLEARLY, (a, b)
 
 
-@pytest.mark.parametrize("looks", [MODES, TIERS, STAGES], ids=["modes", "tiers", "stages"])
+@pytest.mark.parametrize("looks", ALL.values(), ids=list(ALL))
 def test_greys_are_steps(looks: dict[str, palette.Look]) -> None:
     light = sorted(lab(linear(look.colour))[0] for look in looks.values())
     assert all(b - a > 10 for a, b in pairwise(light))
 
 
 def test_lines_differ_without_colour() -> None:
-    for looks in (MODES, TIERS):
+    for looks in (MODES, TIERS, STRATEGIES, ALL["series"]):
         assert len({look.marker for look in looks.values()}) == len(looks)
         assert len({look.dashes for look in looks.values()}) == len(looks)
 
@@ -66,3 +74,9 @@ def test_every_memory_mode_has_a_look() -> None:
     from core.memory.layout import MemoryMode
 
     assert set(MODES) == {str(mode) for mode in MemoryMode}
+
+
+def test_every_strategy_has_a_look() -> None:
+    from core.memory.strategies import STRATEGIES as KNOWN
+
+    assert set(STRATEGIES) == set(KNOWN)
