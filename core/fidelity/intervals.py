@@ -33,3 +33,10 @@ def bootstrap_ci(
     means = np.array([rng.choice(sample, sample.size).mean() for _ in range(num_resamples)])
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def mean_interval(
+    values: Sequence[float] | Float64[np.ndarray, " values"], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """95% interval of the mean over rollouts; None where there are fewer than two, which tell no spread."""
+    return bootstrap_ci(values, seed=seed) if len(values) > 1 else None

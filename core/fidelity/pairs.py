@@ -37,10 +37,21 @@ def revisit_pairs(
     max_distance: float = MAX_DISTANCE,
     min_gap_frames: int = MIN_GAP_FRAMES,
     max_pairs: int = MAX_PAIRS,
+    given_frames: int = 0,
 ) -> list[FramePair]:
-    """Frames that return to an earlier view, each with its earliest visit; evenly thinned to `max_pairs`."""
+    """Frames that return to an earlier view, each with its earliest visit; evenly thinned to `max_pairs`.
+
+    Args:
+        c2w: Camera of every video frame.
+        max_distance: Largest |translation| + angle / pi.
+        min_gap_frames: Least gap between the two visits.
+        max_pairs: Most pairs.
+        given_frames: First frames that were given: they are first visits, but tell nothing as revisits.
+    """
     found = revisits(c2w, max_distance=max_distance, min_gap_frames=min_gap_frames)
-    pairs = [FramePair(later=each.frame, earlier=each.first_frame) for each in found]
+    pairs = [
+        FramePair(later=each.frame, earlier=each.first_frame) for each in found if each.frame >= given_frames
+    ]
     if len(pairs) <= max_pairs:
         return pairs
     chosen = np.linspace(0, len(pairs) - 1, max_pairs).round().astype(int)

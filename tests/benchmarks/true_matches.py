@@ -32,6 +32,7 @@ from core.memory.strategies.ray_tokens import LEVEL_OFFSET
 from core.memory.strategies.rays import Rays
 from core.memory.viewpoints import Viewpoints
 from core.models.mini.rooms import make_rooms
+from core.models.mini.sight import RoomShape, Sight
 from tests.benchmarks.room_paths import ROOM_PATHS
 
 IMAGE_SIZE = (80, 48)
@@ -41,30 +42,11 @@ CHUNKS = range(12, 60, 6)
 SINK_CHUNKS, RECENT_CHUNKS = 1, 2
 
 
-@dataclass(frozen=True)
-class Room:
-    """A box with two round pillars."""
-
-    low: np.ndarray
-    high: np.ndarray
-    pillars: np.ndarray
-
-    @classmethod
-    def around(cls, positions: np.ndarray, seed: int) -> Room:
-        rooms = make_rooms(torch.tensor(positions[None]).float(), torch.Generator().manual_seed(seed))
-        return cls(*(t[0].double().numpy() for t in (rooms.low, rooms.high, rooms.pillars)))
-
-    def distances(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Along unit rays to the first surface."""
-        safe = np.where(np.abs(directions) < 1e-9, 1e-9, directions)
-        nearest = ((np.where(safe > 0, self.high, self.low) - origins) / safe).min(axis=-1)
-        for x, z, radius in self.pillars:
-            offset, flat = origins[..., ::2] - (x, z), directions[..., ::2]
-            a, b = np.square(flat).sum(-1).clip(1e-12), (offset * flat).sum(-1)
-            inside = b * b - a * (np.square(offset).sum(-1) - radius**2)
-            at = (-b - np.sqrt(inside.clip(0))) / a
-            nearest = np.where((inside > 0) & (at > 1e-3) & (at < nearest) & (radius > 0), at, nearest)
-        return nearest
+def room_around(positions: np.ndarray, seed: int) -> RoomShape:
+    """A room around a path."""
+    return RoomShape.of(
+        make_rooms(torch.tensor(positions[None]).float(), torch.Generator().manual_seed(seed))
+    )
 
 
 @dataclass(frozen=True)
@@ -72,28 +54,15 @@ class Scene:
     """A rollout's cameras in a room."""
 
     views: Viewpoints
-    room: Room
+    room: RoomShape
 
     def surface(self, frames: np.ndarray, views: Viewpoints) -> np.ndarray:
         """What the middles of the tokens of some frames show: (frames * tokens, 3)."""
-        origins, rays = views.rays(frames)
-        origins = np.broadcast_to(origins[:, None], rays.shape)
-        return (origins + self.room.distances(origins, rays)[..., None] * rays).reshape(-1, 3)
+        return Sight(views, self.room).surface(frames)
 
     def seen(self, points: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Token that shows each point in each frame, -1 where it is out of view or hidden."""
-        views, (rows, cols) = self.views, self.views.grid
-        offsets = points[None] - views.positions[frames][:, None]
-        x, y, z = np.moveaxis(np.einsum("fpc,fcd->fpd", offsets, views.c2w[frames, :3, :3]), -1, 0)
-        fx, fy, cx, cy = views.intrinsics[frames].T[..., None]
-        depth = np.maximum(z, 1e-9)
-        col = np.floor((fx * x / depth + cx) / IMAGE_SIZE[0] * cols).astype(int)
-        row = np.floor((fy * y / depth + cy) / IMAGE_SIZE[1] * rows).astype(int)
-        length = np.linalg.norm(offsets, axis=-1)
-        origins = np.broadcast_to(views.positions[frames][:, None], offsets.shape)
-        open_way = self.room.distances(origins, offsets / length.clip(1e-9)[..., None]) > 0.98 * length - 0.02
-        inside = (z > 0) & (col >= 0) & (col < cols) & (row >= 0) & (row < rows) & open_way
-        return np.where(inside, row * cols + col, -1)
+        return Sight(self.views, self.room).seen(points, frames)
 
     def judge(self, chunk: int, tokens: np.ndarray) -> tuple[float, float]:
         """`precise` and `cover` of retrieved tokens: frame of the rollout * tokens of a frame + token."""
@@ -232,7 +201,7 @@ def strategies(chunks: int) -> dict[str, Strategy]:
 def scenes(path: str, rooms: int, grid: tuple[int, int]) -> Iterator[Scene]:
     for seed in range(rooms):
         c2w = ROOM_PATHS[path](seed)
-        yield Scene(lay(c2w, grid), Room.around(c2w[:, :3, 3], seed))
+        yield Scene(lay(c2w, grid), room_around(c2w[:, :3, 3], seed))
 
 
 def main() -> None:

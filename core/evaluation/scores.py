@@ -1,0 +1,131 @@
+"""One run in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from core.evaluation.comparison import Metrics, compare_frames, gain_of, means_of
+from core.evaluation.footage import Footage, read_footage
+from core.evaluation.protocol import Protocol
+from core.evaluation.recording import Recording
+from core.evaluation.retrieval import retrieval_score
+from core.evaluation.truth import find_truth, truth_psnrs, truth_score, why_no_truth
+from core.fidelity.controls import matched_controls
+from core.fidelity.pairs import FramePair, revisit_pairs
+from core.fidelity.pictures import sharpness
+from core.schemas.eval import PairMeans, RawFidelity, RunScore
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands among those that are evaluated with it.
+
+    Attributes:
+        group: Name of its settings.
+        rollout: Word for its trajectory, beginning and seeds.
+        stop: Frames before this one are compared: what all runs of the trajectory have.
+    """
+
+    group: str
+    rollout: str
+    stop: int
+
+
+def score_run(recording: Recording, place: Place, protocol: Protocol, metrics: Metrics) -> RunScore:
+    """Read a run's video once and measure everything.
+
+    Raises:
+        InputError: The video cannot be read.
+    """
+    pairs, controls = _pairs(recording, protocol, place.stop)
+    truth = find_truth(recording, pairs, protocol, place.stop)
+    wanted = {f for pair in (*pairs, *controls) for f in (pair.later, pair.earlier)} | {0}
+    footage = read_footage(recording, wanted | (truth.frames if truth else frozenset()), place.stop)
+    frames = footage.frames
+    true = {} if truth is None else truth_psnrs(truth, frames)
+    compare = partial(compare_frames, frames, c2w=recording.c2w, metrics=metrics, truth=true)
+    returns, elsewhere = compare(pairs, kind="revisit"), compare(controls, kind="control")
+    revisit, control = means_of(returns), means_of(elsewhere)
+    config, log = recording.config, recording.log
+    return RunScore(
+        folder=str(recording.folder),
+        group=place.group,
+        rollout=place.rollout,
+        model=config.model,
+        trajectory=log.name,
+        seed=config.seed,
+        world_seed=config.world_seed,
+        memory=config.memory,
+        status=log.status,
+        frames=footage.num_frames,
+        fps=recording.video.fps,
+        gain=gain_of(revisit, control),
+        revisit=revisit,
+        control=control,
+        control_gap_off_frames=_gap_off(pairs, controls),
+        motion=footage.motion,
+        start_sharpness=_start_sharpness(footage, pairs),
+        raw=_raw(recording, protocol, revisit),
+        truth=None if truth is None else truth_score(truth, frames, true),
+        no_truth=why_no_truth(recording),
+        retrieval=retrieval_score(recording, place.stop),
+        notes=(*recording.notes, *_notes(protocol, pairs, controls)),
+        pairs=(*returns, *elsewhere),
+    )
+
+
+def _pairs(recording: Recording, protocol: Protocol, stop: int) -> tuple[list[FramePair], list[FramePair]]:
+    """Revisits and controls of the whole script, as far as there are frames."""
+    c2w = recording.c2w
+    pairs = revisit_pairs(
+        c2w,
+        max_distance=protocol.max_distance,
+        min_gap_frames=protocol.min_gap_frames,
+        max_pairs=protocol.max_pairs,
+        given_frames=recording.given_frames,
+    )
+    controls = matched_controls(c2w, pairs, given_frames=recording.given_frames, seed=protocol.seed)
+    there = [i for i, each in enumerate(pairs) if each.later < stop]
+    if not controls:
+        return [pairs[i] for i in there], []
+    # A control that lies after the end goes, and its pair stays.
+    return [pairs[i] for i in there], [controls[i] for i in there if controls[i].later < stop]
+
+
+def _gap_off(pairs: Sequence[FramePair], controls: Sequence[FramePair]) -> float | None:
+    """By how many frames the gaps of controls differ from those of their pairs, on average."""
+    offs = [abs(a.gap_frames - b.gap_frames) for a, b in zip(pairs, controls, strict=False)]
+    return float(np.mean(offs)) if offs else None
+
+
+def _start_sharpness(footage: Footage, pairs: Sequence[FramePair]) -> float | None:
+    """Gradient energy of the returning frames over the first frame's, which was given or made first."""
+    if not pairs:
+        return None
+    first = footage.frames[0]
+    return float(np.mean([sharpness(footage.frames[pair.later], first) for pair in pairs]))
+
+
+def _raw(recording: Recording, protocol: Protocol, revisit: PairMeans | None) -> RawFidelity | None:
+    """What the run measured of the same pairs before its frames were compressed."""
+    logged = recording.log.fidelity
+    if logged is None or revisit is None or not protocol.is_default:
+        return None
+    if recording.given_frames or logged.pairs != revisit.pairs:
+        return None
+    return RawFidelity(psnr_db=logged.psnr_db, compression_db=revisit.psnr_db - logged.psnr_db)
+
+
+def _notes(protocol: Protocol, pairs: Sequence[FramePair], controls: Sequence[FramePair]) -> list[str]:
+    if not pairs:
+        return [
+            f"the camera never returns: no frame comes within {protocol.max_distance:g} of an earlier one, "
+            f"{protocol.min_gap_frames} frames or more before"
+        ]
+    if not controls:
+        return ["the camera never looks elsewhere: there is no control, and so no gain"]
+    return []
