@@ -207,7 +207,9 @@ def stored_bytes(plan: MemoryPlan, chunk: int) -> int:
     return plan.steps[chunk].num_stored * plan.bank_token_bytes
 
 
-def predict_chunk(calibration: Calibration, plan: MemoryPlan, chunk: int, *, passes: int) -> ChunkPrediction:
+def predict_chunk(
+    calibration: Calibration, plan: MemoryPlan, chunk: int, *, passes: int, clean_pass: bool = True
+) -> ChunkPrediction:
     """Seconds of one chunk.
 
     Args:
@@ -215,6 +217,7 @@ def predict_chunk(calibration: Calibration, plan: MemoryPlan, chunk: int, *, pas
         plan: Of the rollout.
         chunk: Which.
         passes: Denoising passes of a chunk; the clean one comes on top.
+        clean_pass: Whether there is a clean one: not if the last denoising pass commits.
     """
     step, shape, layout = plan.steps[chunk], plan.footprint, plan.layout
     tokens, keys = layout.tokens_per_chunk, plan.visible_tokens(step)
@@ -230,7 +233,7 @@ def predict_chunk(calibration: Calibration, plan: MemoryPlan, chunk: int, *, pas
     return ChunkPrediction(
         retrieve_s=calibration.retrieve_fixed_ms / 1e3 + reading_s,
         denoise_s=calibration.prepare_ms_per_token * tokens / 1e3 + passes * one_pass,
-        commit_s=one_pass + stored_bytes(plan, chunk) * calibration.store_s_per_byte,
+        commit_s=one_pass * clean_pass + stored_bytes(plan, chunk) * calibration.store_s_per_byte,
     )
 
 
@@ -240,6 +243,7 @@ def predict_times(
     *,
     frame_size: tuple[int, int],
     passes: int,
+    clean_pass: bool = True,
 ) -> StagePrediction:
     """Seconds of a whole rollout, stage by stage.
 
@@ -248,8 +252,12 @@ def predict_times(
         plan: Of the rollout.
         frame_size: Width and height of the video in pixels, before it is enlarged for display.
         passes: Denoising passes of a chunk; the clean one comes on top.
+        clean_pass: Whether there is a clean one.
     """
-    chunks = [predict_chunk(calibration, plan, chunk, passes=passes) for chunk in range(len(plan.steps))]
+    chunks = [
+        predict_chunk(calibration, plan, chunk, passes=passes, clean_pass=clean_pass)
+        for chunk in range(len(plan.steps))
+    ]
     num_frames = 1 + (plan.layout.num_frames - 1) * calibration.video_stride
     megapixels = num_frames * frame_size[0] * frame_size[1] / 1e6
     decode_s = megapixels * calibration.decode_ms_per_megapixel / 1e3

@@ -111,6 +111,9 @@ class GenerateConfig(BaseModel):
         ge=0,
         description="Leave out what corresponds worse: least gain (coverage), largest distance (rays).",
     )
+    order: Literal["older", "newer"] = Field(
+        default="older", description="Which visit wins where several correspond alike (rays)."
+    )
     near_depth: float | None = Field(
         default=None,
         gt=0,
@@ -133,6 +136,10 @@ class GenerateConfig(BaseModel):
     )
     bank_precision: Literal["native", "int8", "int4"] | None = Field(
         default=None, description="How they are kept; None: native, or what is allowed where room is short."
+    )
+    commit: Literal["clean", "last"] = Field(
+        default="clean",
+        description="Which pass writes what is remembered: one more over the clean latents, or the last one.",
     )
     keep_all: bool = Field(default=False, description="Store every chunk, also what no later chunk needs.")
 

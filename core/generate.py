@@ -265,6 +265,7 @@ class _Run:
             levels=model.levels,
             noise=seeded_noise(job.config.seed, shape, job.device),
             given=model.given,
+            commit=job.config.commit,
         )
         for result in results:
             began = time.perf_counter()
@@ -320,6 +321,7 @@ def _summary(job: Job) -> RunSummary:
             "plan": {
                 **job.plan.summary(),
                 "positions": str(job.positions),
+                "commit": job.config.commit,
                 **job.placement.summary(),
                 **job.session.logged,
             },

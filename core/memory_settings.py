@@ -14,7 +14,7 @@ from core.memory.strategies import strategy
 from core.memory.strategies.base import Strategy
 from core.models.outline import Outline
 
-_RAYS_KEYS = ("near_depth", "copies", "chunk_copies")
+_RAYS_KEYS = ("order", "near_depth", "copies", "chunk_copies")
 _RETRIEVAL_KEYS = ("strategy", "gate", *_RAYS_KEYS, "positions", "prune", "keep_ratio", "pooled")
 
 
@@ -115,7 +115,11 @@ def _retrieval(resolved: Resolved, outline: Outline, pruning: Pruning, chooser: 
             hint = "--memory sink retrieves nothing"
             raise InputError(problem, where=resolved.sources["retrieve"], hint=hint)
         most = views.num_chunks * views.tokens_per_chunk
-        finely: dict[str, float | None] = {"copies": config.copies, "chunk_copies": config.chunk_copies}
+        finely: dict[str, float | str | None] = {
+            "order": config.order,
+            "copies": config.copies,
+            "chunk_copies": config.chunk_copies,
+        }
         if config.near_depth is not None:
             finely["near_depth"] = config.near_depth
         return strategy("rays")(max_distance=config.gate, **finely), min(tokens, most)

@@ -172,7 +172,13 @@ def _seconds_of(job: Job) -> float | None:
     if calibration is None:
         return None
     session = job.session
-    told = predict_times(calibration, job.plan, frame_size=session.frame_size, passes=session.passes)
+    told = predict_times(
+        calibration,
+        job.plan,
+        frame_size=session.frame_size,
+        passes=session.passes,
+        clean_pass=job.config.commit == "clean",
+    )
     return told.total_s
 
 

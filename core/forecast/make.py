@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.calibration import load_calibration, predict_times
-from core.config import Resolved
+from core.config import GenerateConfig, Resolved
 from core.fitting import remember, settle
 from core.forecast.bank import bank_forecast
 from core.forecast.memory import memory_forecast
@@ -17,7 +17,7 @@ from core.forecast.schedule import retrieval
 from core.forecast.target import Machine, target_machine
 from core.memory.plan import MemoryPlan
 from core.models.outline import Outline
-from core.models.registry import ModelEntry, model_entry
+from core.models.registry import model_entry
 from core.outputs import write_atomic
 from core.placement import NoRoomError, Placement
 from core.schemas.forecast import Forecast, Target, Times, Video
@@ -75,7 +75,7 @@ def foretell(resolved: Resolved) -> Foretold:
         bank=bank_forecast(plan),
         memory=memory_forecast(placement, outline.footprint(machine.dtype)),
         turned=placement.words,
-        times=_times(entry, machine, outline, placement),
+        times=_times(config, machine, outline, placement),
         refusal=refused,
         notes=(*script.notes, *outline.notes, *remembered.memory.notes, *machine.notes),
     )
@@ -97,14 +97,20 @@ def _video(script: Script, outline: Outline, plan: MemoryPlan) -> Video:
     )
 
 
-def _times(entry: ModelEntry, machine: Machine, outline: Outline, placement: Placement) -> Times | None:
+def _times(config: GenerateConfig, machine: Machine, outline: Outline, placement: Placement) -> Times | None:
     """Seconds of every stage, where a profile of this machine tells."""
     if machine.hardware is None:
         return None
-    calibration = load_calibration(entry.name, machine.hardware, machine.dtype.name)
+    calibration = load_calibration(config.model, machine.hardware, machine.dtype.name)
     if calibration is None:
         return None
-    told = predict_times(calibration, placement.plan, frame_size=outline.frame_size, passes=outline.passes)
+    told = predict_times(
+        calibration,
+        placement.plan,
+        frame_size=outline.frame_size,
+        passes=outline.passes,
+        clean_pass=config.commit == "clean",
+    )
     return Times(
         **{name: getattr(told, name) for name in Times.model_fields if name not in ("how", "notes")},
         how=told.how,

@@ -177,6 +177,14 @@ def generate(
             rich_help_panel=_MEMORY,
         ),
     ] = None,
+    order: Annotated[
+        str | None,
+        Flag(
+            metavar="NAME",
+            help="older or newer: which visit wins where several correspond alike (rays, default older).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
     near_depth: Annotated[
         float | None,
         Flag(
@@ -240,6 +248,14 @@ def generate(
         Flag(
             metavar="NAME",
             help="native, int8 or int4: how they are kept (default: native, if there is room).",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    commit: Annotated[
+        str | None,
+        Flag(
+            metavar="PASS",
+            help="clean or last: which pass writes what is remembered; last saves one (default clean).",
             rich_help_panel=_MEMORY,
         ),
     ] = None,

@@ -174,19 +174,26 @@ class SlowMemory:
 
 
 @torch.inference_mode()
-def slow_run(views: Viewpoints, memory: SlowMemory, *, batch: int = 1) -> list[torch.Tensor]:
+def slow_run(
+    views: Viewpoints, memory: SlowMemory, *, batch: int = 1, commit: str = "clean"
+) -> list[torch.Tensor]:
     """Clean latents of every chunk, through the slow path."""
     controls, noise = TinyControls(views), noise_of(batch)
     out = []
     for step in memory.plan.steps:
         model, chunk = controls.chunk(step.chunk), step.chunk
-        memory.start(step, commits=False)
+
+        def flow(x, i, model=model, step=step):
+            commits = commit == "last" and i == len(LEVELS.timesteps) - 1
+            return model.flow(x, LEVELS.timesteps[i], memory.start(step, commits=commits))
+
         latents = denoise(
-            lambda x, t, model=model: model.flow(x, t, memory),
+            flow,
             noise(chunk, 0),
             LEVELS,
             lambda i, chunk=chunk: noise(chunk, i + 1),
         )
-        model.flow(latents, 0.0, memory.start(step, commits=True))
+        if commit == "clean":
+            model.flow(latents, 0.0, memory.start(step, commits=True))
         out.append(latents)
     return out

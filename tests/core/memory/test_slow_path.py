@@ -88,14 +88,14 @@ POSITIONS = {
 CASES = NATIVE | RETRIEVAL | PRUNED | ON_USE | POSITIONS
 
 
-def both(settings, *, num_chunks=CHUNKS, batch=1, shuffle=None):
+def both(settings, *, num_chunks=CHUNKS, batch=1, shuffle=None, commit="clean"):
     views = there_and_back(num_chunks)
     plan = make_plan(views, **settings)
     positions = settings.get("positions", PositionMode.ABSOLUTE)
     slow = SlowMemory(plan, views, positions=positions, shuffle=shuffle)
-    expected = slow_run(views, slow, batch=batch)
+    expected = slow_run(views, slow, batch=batch, commit=commit)
     memory = new_memory(plan, positions=positions, batch=batch)
-    return run(views, plan, memory, batch=batch), expected, plan, slow
+    return run(views, plan, memory, batch=batch, commit=commit), expected, plan, slow
 
 
 def assert_same(ours, expected):
@@ -121,6 +121,17 @@ def test_rollouts_side_by_side_equal_the_slow_path(name):
     ours, expected, _, _ = both(CASES[name], num_chunks=8, batch=3)
     assert_same(ours, expected)
     assert (ours[-1][0] - ours[-1][1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["full", "sliding-6", "pose", "rays-slot", "key-0.25", "use-0.25"])
+def test_the_last_pass_may_commit(name):
+    """What is remembered is then what the sampler's last pass computed, of latents with a little noise."""
+    ours, expected, plan, slow = both(CASES[name], commit="last")
+    assert_same(ours, expected)
+    assert [plan.visible_tokens(step) for step in plan.steps] == slow.seen
+    clean, _, _, _ = both(CASES[name])
+    assert torch.equal(ours[0], clean[0])
+    assert (ours[-1] - clean[-1]).abs().max() > 1000 * ATOL
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2])

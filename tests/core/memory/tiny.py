@@ -21,7 +21,7 @@ from core.models.mini.conditioning import ray_features
 from core.models.wan.config import WanConfig
 from core.models.wan.network import WanNetwork
 from core.noise import seeded_noise
-from core.rollout import rollout
+from core.rollout import Commit, rollout
 from core.sampler import NoiseLevels
 from tests.core.memory.policy.cameras import viewpoints, yaw_c2w
 
@@ -144,9 +144,12 @@ def new_memory(plan: MemoryPlan, **changes) -> WorldMemory:
     return WorldMemory(plan, **(settings | changes))
 
 
-def run(views: Viewpoints, plan: MemoryPlan, memory: WorldMemory, *, batch: int = 1) -> list[torch.Tensor]:
+def run(
+    views: Viewpoints, plan: MemoryPlan, memory: WorldMemory, *, batch: int = 1, commit: Commit = "clean"
+) -> list[torch.Tensor]:
     """Clean latents of every chunk, through the engine."""
     dtype, device = memory.window.keys.dtype, memory.device
     controls = TinyControls(views, dtype, device)
     noise = noise_of(batch, device)
-    return [r.latents for r in rollout(controls, plan, memory, levels=LEVELS, noise=noise)]
+    results = rollout(controls, plan, memory, levels=LEVELS, noise=noise, commit=commit)
+    return [r.latents for r in results]

@@ -90,7 +90,13 @@ class Run:
             dtype=self.job.dtype,
         )
         results = rollout(
-            model.controls, self.plan, memory, levels=model.levels, noise=self.noise, given=model.given
+            model.controls,
+            self.plan,
+            memory,
+            levels=model.levels,
+            noise=self.noise,
+            given=model.given,
+            commit=self.job.config.commit,
         )
         return [result.latents for result in results]
 

@@ -115,8 +115,9 @@ def slow_rollout(
     condition: torch.Tensor,
     context: torch.Tensor,
     noise: NoiseSource,
+    commit: str = "clean",
 ) -> list[torch.Tensor]:
-    """Clean latents of every chunk."""
+    """Clean latents of every chunk; `commit` says which pass is remembered."""
     out = []
     for step in plan.steps:
         frames = slice(step.chunk * plan.layout.chunk_frames, (step.chunk + 1) * plan.layout.chunk_frames)
@@ -132,9 +133,11 @@ def slow_rollout(
 
         x = noise(step.chunk, 0)
         for i, (timestep, sigma) in enumerate(zip(TIMESTEPS, X0_SIGMAS, strict=True)):
-            x0 = (x.double() - sigma * flow(x, timestep, keys.start(step, commits=False)).double()).float()
+            commits = commit == "last" and i == len(RENOISE_SIGMAS)
+            x0 = (x.double() - sigma * flow(x, timestep, keys.start(step, commits=commits)).double()).float()
             if i < len(RENOISE_SIGMAS):
                 x = (1 - RENOISE_SIGMAS[i]) * x0 + RENOISE_SIGMAS[i] * noise(step.chunk, i + 1)
-        flow(x0, 0.0, keys.start(step, commits=True))
+        if commit == "clean":
+            flow(x0, 0.0, keys.start(step, commits=True))
         out.append(x0)
     return out

@@ -77,6 +77,7 @@ def slowly(run: Run, files: Path, condition: torch.Tensor) -> tuple[list[torch.T
         condition=condition,
         context=encode_prompt("a quiet town", text, device=CPU, dtype=torch.float32),
         noise=run.noise,
+        commit=run.job.config.commit,
     )
     return latents, keys
 
@@ -97,6 +98,17 @@ def test_equals_a_plain_recompute(
     assert largest_difference(engine[mode], latents) < ATOL
     assert 0.5 < torch.cat(latents, 2).std() < 2
     assert (run.plan.retrieved_tokens > 0) is (mode not in ("full", "sliding"))
+
+
+@pytest.mark.slow
+def test_the_last_pass_may_commit(
+    files: Path, engine: dict[str, list[torch.Tensor]], whole_condition: torch.Tensor
+) -> None:
+    run = opened(files, **MODES["pose"], commit="last")
+    ours, (expected, keys) = run.latents(), slowly(run, files / "raw", whole_condition)
+    assert keys.seen == [run.plan.visible_tokens(step) for step in run.plan.steps]
+    assert largest_difference(ours, expected) < ATOL
+    assert largest_difference(ours, engine["pose"]) > 100 * ATOL
 
 
 def test_the_modes_differ(engine: dict[str, list[torch.Tensor]]) -> None:

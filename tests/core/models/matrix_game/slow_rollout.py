@@ -108,7 +108,13 @@ def slow_copy(network: WanNetwork, tracks: FrozenActions, reach: int) -> tuple[W
 
 @torch.inference_mode()
 def slow_rollout(
-    network: WanNetwork, variant: str, memory: SlowMemory, noise: NoiseSource, *, reach: int
+    network: WanNetwork,
+    variant: str,
+    memory: SlowMemory,
+    noise: NoiseSource,
+    *,
+    reach: int,
+    commit: str = "clean",
 ) -> list[torch.Tensor]:
     """Clean latents of every chunk; actions, picture and tokens are the golden ones.
 
@@ -118,6 +124,7 @@ def slow_rollout(
         memory: Keys and values.
         noise: Draws by chunk.
         reach: Latent frames of actions, the current chunk's included.
+        commit: Which pass is remembered, actions included.
     """
     slow, modules = slow_copy(network, FrozenActions(variant), reach)
     run = next(each for each in MANIFEST["runs"].values() if each["variant"] == variant)
@@ -144,9 +151,11 @@ def slow_rollout(
         x = noise(step.chunk, 0)
         sigmas = run["sigmas"]
         for i, (timestep, sigma) in enumerate(zip(run["timesteps"], sigmas, strict=True)):
-            x0 = (x.double() - sigma * flow(x, timestep, commits=False).double()).float()
+            commits = commit == "last" and i + 1 == len(sigmas)
+            x0 = (x.double() - sigma * flow(x, timestep, commits=commits).double()).float()
             if i + 1 < len(sigmas):
                 x = (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise(step.chunk, i + 1)
-        flow(x0, 0.0, commits=True)
+        if commit == "clean":
+            flow(x0, 0.0, commits=True)
         out.append(x0)
     return out

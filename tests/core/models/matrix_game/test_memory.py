@@ -73,6 +73,20 @@ def test_equals_a_plain_recompute(name: str) -> None:
     assert slow.seen == [plan.visible_tokens(step) for step in plan.steps]
 
 
+def test_the_last_pass_may_commit() -> None:
+    """Actions of the last pass are then remembered, too."""
+    variant, settings = CASES["full"]
+    plan = make_plan(**settings)
+    memory, levels = make_memory(plan, variant), levels_of(variant)
+    results = rollout(make_controls(variant), plan, memory, levels=levels, noise=noise, commit="last")
+    ours = [result.latents for result in results]
+    slow = SlowMemory(plan, views(), trained_frames=6)
+    expected = slow_rollout(network(variant), variant, slow, noise, reach=6, commit="last")
+    for chunk, pair in enumerate(zip(ours, expected, strict=True)):
+        torch.testing.assert_close(*pair, atol=ATOL, rtol=0, msg=lambda m, c=chunk: f"chunk {c}: {m}")
+    assert (ours[-1] - quick("full")[-1]).abs().max() > 100 * ATOL
+
+
 def test_the_cases_differ() -> None:
     """So that the test above tells one from the other."""
     last = [quick(name)[-1] for name, (variant, _) in CASES.items() if variant == "universal"]
