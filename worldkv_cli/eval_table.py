@@ -175,7 +175,7 @@ def _against(run: RunScore, name: str, digits: int) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _signed(value: float | None, digits: int) -> str:
@@ -191,10 +191,10 @@ def _share(value: float | None) -> str:
 def _estimate(value: Estimate | None, digits: int) -> str:
     if value is None:
         return "-"
-    text = f"{value.mean:.{digits}f}"
+    text = _number(value.mean, digits)
     if value.low is None or value.high is None:
         return text
-    return f"{text} ({value.low:.{digits}f} to {value.high:.{digits}f})"
+    return f"{text} ({_number(value.low, digits)} to {_number(value.high, digits)})"
 
 
 def _write(text: str) -> None:

@@ -14,7 +14,7 @@ from core.evaluation.codecs import Encode, latent_distance
 from core.evaluation.footage import Frame
 from core.fidelity.pairs import FramePair, view_distance
 from core.fidelity.perceptual import Lpips
-from core.fidelity.pictures import psnr, sharpness, ssim
+from core.fidelity.pictures import CODED_MSE, psnr, sharpness, ssim
 from core.fidelity.shifts import shifted_psnr
 from core.schemas.eval import Gain, PairMeans, PairRecord
 
@@ -44,7 +44,7 @@ def compare_frames(
     metrics: Metrics,
     truth: Mapping[int, float],
 ) -> list[PairRecord]:
-    """Compare pairs of frames.
+    """Compare pairs of frames of a coded video: errors below what the code leaves count as equal to that.
 
     Args:
         frames: Frame number to frame; all of the pairs are there.
@@ -58,7 +58,7 @@ def compare_frames(
     records = []
     for pair in pairs:
         later, earlier = frames[pair.later], frames[pair.earlier]
-        shifted = shifted_psnr(later, earlier)
+        shifted = shifted_psnr(later, earlier, least_mse=CODED_MSE)
         distance = view_distance(c2w[pair.later][None], c2w[pair.earlier][None])[0]
         records.append(
             PairRecord.model_validate(
@@ -68,7 +68,7 @@ def compare_frames(
                     "earlier": pair.earlier,
                     "gap_frames": pair.gap_frames,
                     "distance": float(distance),
-                    "psnr_db": psnr(later, earlier),
+                    "psnr_db": psnr(later, earlier, least_mse=CODED_MSE),
                     "ssim": ssim(later, earlier),
                     "sharpness": sharpness(later, earlier),
                     "shifted_psnr_db": shifted.psnr_db,

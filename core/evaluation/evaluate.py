@@ -49,12 +49,14 @@ def gather(
         for mode in modes
         if mode != recording.config.memory
     ]
-    known = {each.folder.resolve() for each in recordings}
-    for each in found:
-        if each.folder.resolve() not in known:
-            known.add(each.folder.resolve())
-            recordings.append(open_recording(each.folder))
-    return recordings, found
+    ordered: dict[Path, Recording] = {}
+    for recording in recordings:
+        ordered.setdefault(recording.folder.resolve(), recording)
+        for each in found:
+            if each.of == recording.folder and each.folder.resolve() not in ordered:
+                given = [other for other in recordings if other.folder.resolve() == each.folder.resolve()]
+                ordered[each.folder.resolve()] = given[0] if given else open_recording(each.folder)
+    return list(ordered.values()), found
 
 
 def evaluate(

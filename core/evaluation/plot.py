@@ -78,7 +78,7 @@ def draw_plot(report: EvalReport, path: Path) -> None:
             handles,
             labels,
             loc="outside lower center",
-            ncols=min(4, len(labels)),
+            ncols=min(4, -(-len(labels) // 2)),
             frameon=False,
             fontsize=8,
             handlelength=3.2,
@@ -133,7 +133,7 @@ def _draw_drift(axes: Axes, runs: Sequence[RunScore], looks: Mapping[str, Look])
 
 
 def _draw_gains(axes: Axes, report: EvalReport, looks: Mapping[str, Look]) -> None:
-    """How much better revisits match than other places do: a point a rollout, mean and interval of a group."""
+    """How much better revisits match than other places: a point a rollout, mean and interval of a group."""
     for row, (group, look) in enumerate(looks.items()):
         gains = [run.gain.psnr_db for run in report.runs if run.group == group and run.gain is not None]
         if not gains:
@@ -160,8 +160,9 @@ def _draw_gains(axes: Axes, report: EvalReport, looks: Mapping[str, Look]) -> No
     axes.set_ylim(len(looks) - 0.4, -0.6)
     axes.margins(x=0.18)
     many = max((group.rollouts for group in report.groups), default=1) > 1
-    what = "mean, 95% interval, a point a rollout" if many else "one rollout"
-    _dress(axes, f"gain of revisits over controls (dB; {what})", "")
+    what = "mean, 95% interval, a point for every rollout" if many else "one rollout: no interval"
+    axes.set_title(what, loc="left", fontsize=8, color=MUTED)
+    _dress(axes, "gain of revisits over controls (dB)", "")
     axes.grid(visible=False, axis="y")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from core.errors import InputError, ModelFilesError
+from core.errors import ModelFilesError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,16 +104,10 @@ class Lpips:
     def distance(
         self, a: UInt8[np.ndarray, "height width 3"], b: UInt8[np.ndarray, "height width 3"]
     ) -> float:
-        """Distance of two frames; small ones are enlarged to at least 64 pixels.
-
-        Raises:
-            InputError: The frames differ in size.
-        """
+        """Distance of two frames; small ones are enlarged to at least 64 pixels."""
         import torch
         from torch.nn import functional
 
-        if a.shape != b.shape:
-            raise InputError(f"LPIPS compares frames of one size, got {a.shape[:2]} and {b.shape[:2]}")
         pictures = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / 127.5 - 1
         factor = -(-_LEAST_SIDE_PX // min(a.shape[:2]))
         with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -41,6 +42,7 @@ def shifted_psnr(
     reference: UInt8[np.ndarray, "height width 3"],
     *,
     max_shift_px: int | None = None,
+    least_mse: float | None = None,
 ) -> ShiftedMatch:
     """PSNR at the best whole shift, over the region that overlaps.
 
@@ -51,7 +53,9 @@ def shifted_psnr(
         frame: What is compared.
         reference: With what.
         max_shift_px: Largest shift in all four directions; by default `SHIFT_SHARE` of the width.
+        least_mse: As in `psnr`; None for its default.
     """
+    score = psnr if least_mse is None else partial(psnr, least_mse=least_mse)
     height, width = frame.shape[:2]
     reach = largest_shift_px(width) if max_shift_px is None else max_shift_px
     down_most, right_most = min(reach, height - 1), min(reach, width - 1)
@@ -61,8 +65,8 @@ def shifted_psnr(
     row, column = np.unravel_index(int(np.argmin(errors / pixels)), errors.shape)
     best_down, best_right = int(down[row]), int(right[column])
     # Anew from whole numbers: free of the transforms' rounding.
-    best = psnr(*_overlapping(frame, reference, best_down, best_right))
-    plain = psnr(frame, reference)
+    best = score(*_overlapping(frame, reference, best_down, best_right))
+    plain = score(frame, reference)
     return ShiftedMatch(best, best_right, best_down) if best > plain else ShiftedMatch(plain, 0, 0)
 
 
