@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, get_args
+from typing import Any, Final, get_args
 
 from core.batch.identity import identity_of_config, identity_of_run
 from core.batch.results import read_result
@@ -42,12 +42,8 @@ _MOST_TRIED: Final = 100
 _FLAG: Final = "--against"
 
 
-class Watch(Protocol):
-    """Sees a baseline being made."""
-
-    def __call__(self, job: Job, folder: Path) -> RunSummary:
-        """Run the job, showing its progress."""
-        ...
+Watch = Callable[[Job, Path], RunSummary]
+"""Runs the job of a baseline, whose folder is told, and shows its progress."""
 
 
 def run_quietly(job: Job, folder: Path) -> RunSummary:  # noqa: ARG001 - see Watch
@@ -103,7 +99,7 @@ def find_baseline(
     recording: Recording,
     mode: str,
     known: Iterable[Recording] = (),
-    run: Watch | Callable[[Job, Path], RunSummary] = run_quietly,
+    run: Watch = run_quietly,
 ) -> Found:
     """The run of a mode to compare a run with: a finished one of equal settings, or a new one beside it.
 

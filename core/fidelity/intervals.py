@@ -30,7 +30,7 @@ def bootstrap_ci(
             f"an interval needs finite values, got {sample.size} of them", hint="leave out empty runs"
         )
     rng = np.random.default_rng(seed)
-    means = np.array([rng.choice(sample, sample.size).mean() for _ in range(num_resamples)])
+    means = rng.choice(sample, (num_resamples, sample.size)).mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
