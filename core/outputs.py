@@ -64,6 +64,15 @@ class RunFolder:
             raise
         return folder
 
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """Take over a folder with what it holds.
+
+        Raises:
+            InputError: Another process holds it, or it cannot be written.
+        """
+        return cls(path, _take_lock(path))
+
     @property
     def video(self) -> Path:
         """The video."""

@@ -44,6 +44,14 @@ class Progress:
 Told = Callable[[Progress], None]
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
 def weights_hash() -> str:
     """Of the weights that are judged."""
     return hash_file(WEIGHTS).sha256
@@ -79,7 +87,7 @@ def run_suite(
     done = finished(suite, cells.cells, weights)
     total = len(suite.tasks())
     missing = [task for task in suite.tasks() if task not in done]
-    left, worked = sum(map(work, missing)), 0.0
+    left, worked = sum(map(work, missing), 0.0), 0.0
     told(Progress(len(done), total, worked, left, None))
     for task, cell in _played(missing, jobs, weights, stop):
         cells.append(cell)

@@ -97,5 +97,18 @@ QUALITY_SCRIPTS = (
 SIX_RETURNS = Script("six returns", (_turn(90.0), _turn(-90.0)) * 6 + ("hold: {frames: 2}",), 4, 10.0, 30)
 MANY_RETURNS = Script("24 returns", (_turn(90.0), _turn(-90.0)) * 24 + ("hold: {frames: 2}",), 4, 10.0, 30)
 
-SCRIPTS = {script.name: script for script in (*STUDY_SCRIPTS, *QUALITY_SCRIPTS, SIX_RETURNS, MANY_RETURNS)}
+OFF_GRID = (
+    Script("lap off by 3", (_turn(360.0), "hold: {frames: 1}", _turn(3.0), _turn(360.0)), 12),
+    Script(
+        "walk R123 L120 back",
+        (_walk(1.2), _turn(120.0), _turn(3.0), _turn(-120.0), _walk(-1.2), "hold: {frames: 3}"),
+        8,
+    ),
+)
+"""The second visit sees what the first saw, but between its frames, and its chunks begin elsewhere: no stored
+chunk shows just what is asked for, unlike in the other scripts, whose turns are whole chunks."""
+
+SCRIPTS = {
+    script.name: script for script in (*STUDY_SCRIPTS, *QUALITY_SCRIPTS, *OFF_GRID, SIX_RETURNS, MANY_RETURNS)
+}
 """All of them by name."""
