@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from core.models.wan.action import ActionModule, LayerActions
 from core.models.wan.config import WanConfig
-from core.models.wan.layers import EPS, Attention, affine_norm, attention, modulated_norm
+from core.models.wan.layers import EPS, Attention, affine_norm, attention, modulated_norm, reused
 
 
 @runtime_checkable
@@ -48,9 +48,11 @@ class CameraModulation(NamedTuple):
     gain: Float[Tensor, "batch frames tokens dim"]
     shift: Float[Tensor, "batch frames tokens dim"]
 
-    def apply(self, x: Float[Tensor, "batch frames tokens dim"]) -> Float[Tensor, "batch frames tokens dim"]:
-        """Scale and shift the residual stream."""
-        return torch.addcmul(self.shift, x, self.gain)
+    def apply(
+        self, x: Float[Tensor, "batch frames tokens dim"], *, out: Tensor | None = None
+    ) -> Float[Tensor, "batch frames tokens dim"]:
+        """Scale and shift the residual stream, into a new tensor or into `out`."""
+        return torch.addcmul(self.shift, x, self.gain, out=out)
 
 
 class WanBlock(nn.Module):
@@ -101,7 +103,10 @@ class WanBlock(nn.Module):
         context: KeyValue | None = None,
         actions: LayerActions | None = None,
     ) -> Float[Tensor, "batch frames tokens dim"]:
-        """Run the block on the float32 residual stream; the cache decides what the tokens attend to."""
+        """Run the block on the float32 residual stream; the cache decides what the tokens attend to.
+
+        The stream that comes in stays as it is; from attention on it is the block's own, and overwritten.
+        """
         # [batch, frames or 1, 1, dim] each, to broadcast over the tokens of a frame
         mods = (self.modulation[:, None] + time_BF6D).unsqueeze(3).unbind(2)
         shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = mods
@@ -115,12 +120,13 @@ class WanBlock(nn.Module):
         )
         x_BFND = torch.addcmul(x_BFND, mixed.view_as(x_BFND), gate_attn)
         if camera is not None and self.camera_injection == "after_attention":
-            x_BFND = camera.apply(x_BFND)
+            x_BFND = camera.apply(x_BFND, out=reused(x_BFND))
         if context is not None:
             query = self.cross_attn.query(affine_norm(x_BFND, self.norm3).to(dtype).flatten(1, 2))
             seen = attention(query, context.k, context.v)
-            x_BFND = x_BFND + self.cross_attn.output(seen).view_as(x_BFND)
+            seen = self.cross_attn.output(seen).view_as(x_BFND)
+            x_BFND = torch.add(x_BFND, seen, out=reused(x_BFND))
         if actions is not None:
             x_BFND = self.action_model(x_BFND, actions)
         fed = self.ffn(modulated_norm(x_BFND, scale_ffn, shift_ffn).to(dtype))
-        return torch.addcmul(x_BFND, fed, gate_ffn)
+        return torch.addcmul(x_BFND, fed, gate_ffn, out=reused(x_BFND))

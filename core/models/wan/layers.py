@@ -23,7 +23,13 @@ def layer_norm(x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
 def modulated_norm(
     x: Float[Tensor, "... dim"], scale: Float[Tensor, "... dim"], shift: Float[Tensor, "... dim"]
 ) -> Float[Tensor, "... dim"]:
-    """LayerNorm, then (1 + scale) times it plus shift."""
+    """LayerNorm, then (1 + scale) times it plus shift.
+
+    Where one row of them holds for all of `x`, as in every pass of a rollout, they are the norm's own gain
+    and bias: one pass over memory instead of two, and the same bits.
+    """
+    if scale.numel() == shift.numel() == x.shape[-1]:
+        return F.layer_norm(x, (x.shape[-1],), (1 + scale).flatten(), shift.flatten(), EPS)
     return torch.addcmul(shift, layer_norm(x), 1 + scale)
 
 
@@ -37,6 +43,14 @@ def wide_linear(x: Float[Tensor, "... features"], layer: nn.Linear) -> Float[Ten
     return F.linear(x, layer.weight.to(x), layer.bias.to(x))
 
 
+def reused(x: Tensor) -> Tensor | None:
+    """Where a result may be written that takes the place of `x`: into it, unless a gradient will need it.
+
+    A new tensor for every step of the residual stream costs more than the arithmetic.
+    """
+    return None if torch.is_grad_enabled() else x
+
+
 class RmsNorm(nn.Module):
     """RMS norm over the full width, before the split into heads; normalises in float32."""
 
@@ -48,7 +62,8 @@ class RmsNorm(nn.Module):
         """Normalise the last dimension."""
         wide = x.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        return (wide * torch.rsqrt(length.square() / x.shape[-1] + EPS)).to(x.dtype) * self.weight
+        normed = (wide * torch.rsqrt(length.square() / x.shape[-1] + EPS)).to(x.dtype)
+        return torch.mul(normed, self.weight, out=reused(normed))
 
 
 def sinusoid(timestep: Float[Tensor, "..."], freq_dim: int) -> Float[Tensor, "... freq"]:
