@@ -14,7 +14,8 @@ from torch import Tensor
 from core.bench.play import Played, play, true_latents
 from core.bench.scripts import Script
 from core.bench.setting import Setting
-from core.fidelity.pairs import control_pairs, revisit_pairs, view_distance
+from core.fidelity.controls import matched_controls
+from core.fidelity.pairs import revisit_pairs, view_distance
 from core.fidelity.pictures import psnr, sharpness, ssim
 from core.models.mini.config import CHUNK_FRAMES
 from core.models.mini.model import MiniModel
@@ -31,7 +32,7 @@ SEEN_DISTANCE = 0.02
 MEASURES = {
     "self_psnr_db": "first visit against revisit of the same rollout",
     "self_ssim": "the same in structural similarity; only where nothing was given",
-    "control_psnr_db": "frames of other places at the same gaps in time: what a frozen picture would win",
+    "control_psnr_db": "frames of other places at about the same gaps; only where nothing was given",
     "gain_psnr_db": "self_psnr_db over control_psnr_db",
     "truth_psnr_db": "returned views against the true world; only where the first leg was given",
     "truth_ssim": "the same in structural similarity",
@@ -141,16 +142,16 @@ def compare(
     """
     c2w, gap = script.trajectory().c2w, script.min_gap_frames
     pairs = [p for p in revisit_pairs(c2w, min_gap_frames=gap) if p.later >= given]
-    controls = control_pairs(c2w, pairs)
     late = [p for p in pairs if p.later >= len(video) * 3 // 4]
     values = {
         "self_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in pairs]),
-        "control_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in controls]),
         "late_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in late]),
         "sharpness": _mean([sharpness(video[f], truth[f]) for f in range(max(3, given), len(video), 3)]),
     }
-    values["gain_psnr_db"] = values["self_psnr_db"] - values["control_psnr_db"]
     if not given:
+        controls = matched_controls(c2w, pairs)
+        values["control_psnr_db"] = _mean([psnr(video[p.later], video[p.earlier]) for p in controls])
+        values["gain_psnr_db"] = values["self_psnr_db"] - values["control_psnr_db"]
         values["self_ssim"] = _mean([ssim(video[p.later], video[p.earlier]) for p in pairs])
         values["early_psnr_db"] = _mean([psnr(video[f], truth[f]) for f in (1, 2, 3)])
         return values

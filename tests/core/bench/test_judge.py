@@ -42,7 +42,8 @@ def test_score_has_one_value_a_world(model):
     free = judge.score(SHORT, Setting(name="rays", tokens=20))
     given = judge.score(SHORT, Setting(name="rays", tokens=20), given=True)
     for score in (free, given):
-        for name in ("self_psnr_db", "control_psnr_db", "gain_psnr_db", "sharpness"):
+        names = ("self_psnr_db", "sharpness") + (("control_psnr_db", "gain_psnr_db") if score is free else ())
+        for name in names:
             assert len(score.measures[name]) == 3
             assert np.isfinite(score.measures[name]).all()
         assert score.costs.cpu_ms > 0
