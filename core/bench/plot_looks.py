@@ -34,7 +34,7 @@ def kind_of(row: Row) -> str:
 
 def is_pruned(row: Row) -> bool:
     """Whether it keeps parts of chunks."""
-    return row.setting["prune"] != "none"
+    return str(row.setting["prune"]) != "none"
 
 
 def error(value: Interval) -> tuple[list[float], list[float]]:

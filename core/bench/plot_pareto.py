@@ -80,30 +80,23 @@ def _panel(axes: Axes, points: Sequence[_Point], floor: float) -> None:
     for point in points:
         look = look_of(point.row)
         face = PAPER if is_pruned(point.row) else look.colour
-        style = {"color": look.colour, "markerfacecolor": face, "markeredgecolor": look.colour}
-        if point.value.mean < floor:
-            axes.plot(point.cost, floor - 0.1, marker="v", markersize=5, ls="", **style)
-            axes.annotate(
-                f"{point.value.mean:.1f}",
-                (point.cost, floor - 0.1),
-                xytext=(0, -9),
-                textcoords="offset points",
-                fontsize=6,
-                color=MUTED,
-                ha="center",
-            )
-            continue
-        axes.errorbar(
-            [point.cost],
-            [point.value.mean],
-            yerr=error(point.value),
-            marker=look.marker,
+        below = point.value.mean < floor
+        axes.plot(
+            point.cost,
+            floor - 0.1 if below else point.value.mean,
+            marker="v" if below else look.marker,
             markersize=5.5,
-            lw=0.9,
-            capsize=2,
-            alpha=0.9,
-            **style,
+            color=look.colour,
+            markerfacecolor=face,
+            ls="",
         )
+        if below:
+            _note(axes, f"{point.value.mean:.1f}", (point.cost, floor - 0.1))
+        else:
+            at, value = [point.cost], point.value
+            axes.errorbar(
+                at, [value.mean], yerr=error(value), color=look.colour, lw=0.9, capsize=2, zorder=1.5
+            )
     shown = [point for point in points if point.value.mean >= floor]
     best = [shown[i] for i in front([(point.cost, point.value.mean) for point in shown])]
     axes.plot(
@@ -124,6 +117,11 @@ def _panel(axes: Axes, points: Sequence[_Point], floor: float) -> None:
             color=INK,
         )
     axes.margins(x=0.1)
+
+
+def _note(axes: Axes, words: str, at: tuple[float, float]) -> None:
+    """What a mark at the lower edge stands for."""
+    axes.annotate(words, at, xytext=(0, -9), textcoords="offset points", fontsize=6, color=MUTED, ha="center")
 
 
 def _legend(figure: Figure, points: Sequence[_Point]) -> None:

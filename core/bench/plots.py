@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def write_plots(report: BenchReport, folder: Path) -> list[Path]:
         raise ModelFilesError("figures need matplotlib", where="matplotlib", hint=EXTRA_HINT)
     import matplotlib as mpl
 
-    written = []
+    written: list[Path] = []
     with mpl.rc_context({"svg.hashsalt": "worldkv", "svg.fonttype": "none", "hatch.linewidth": 0.5}):
         for name, draw in _drawings(report):
             figure = draw()
@@ -40,9 +41,9 @@ def write_plots(report: BenchReport, folder: Path) -> list[Path]:
 
 
 def _drawings(report: BenchReport) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
-    yield "pareto", lambda: pareto_figure(report)
+    yield "pareto", partial(pareto_figure, report)
     for family in report.families:
-        yield family.name, lambda family=family: family_figure(report, family)
+        yield family.name, partial(family_figure, report, family)
 
 
 def _save(figure: Figure, folder: Path, name: str) -> Iterator[Path]:
