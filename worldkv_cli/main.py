@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from worldkv_cli.commands import batch, bench, doctor, eval, generate, models, plan, profile, traj
+from worldkv_cli.commands import batch, bench, doctor, eval, generate, models, plan, profile, report, traj
 from worldkv_cli.console import guard, set_up_logging
 
 
@@ -53,6 +53,7 @@ plan.register(app)
 profile.register(app)
 bench.register(app)
 eval.register(app)
+report.register(app)
 app.add_typer(traj.app, name="traj")
 app.add_typer(models.app, name="models")
 app.add_typer(batch.app, name="batch")
