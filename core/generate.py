@@ -172,7 +172,7 @@ class _Run:
         self.job, self.folder, self.on_chunk, self.on_load = job, folder, on_chunk, on_load
         self.weights = weights
         self.scale = job.config.scale or job.session.default_scale
-        self.watch = RevisitWatch(job.session.trajectory.c2w)
+        self.watch = RevisitWatch(job.session.trajectory.c2w, job.session.given_frames)
         self.views = ViewLog(folder.views)
         self.summary = _summary(job)
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from core.fidelity.compare import compare_pairs
-from core.fidelity.pairs import control_pairs, revisit_pairs
+from core.fidelity.controls import matched_controls
+from core.fidelity.pairs import revisit_pairs
 from core.schemas.run import Fidelity
 from trajectories.summary import MAX_SEARCHED_FRAMES
 
@@ -19,11 +20,13 @@ class RevisitWatch:
 
     Args:
         c2w: Camera of every video frame. Very long videos are not searched: that compares all pairs.
+        given_frames: First frames that were given: they are first visits, but tell nothing as revisits.
     """
 
-    def __init__(self, c2w: Float64[np.ndarray, "frames 4 4"]) -> None:
-        self._pairs = revisit_pairs(c2w) if len(c2w) <= MAX_SEARCHED_FRAMES else []
-        self._controls = control_pairs(c2w, self._pairs)
+    def __init__(self, c2w: Float64[np.ndarray, "frames 4 4"], given_frames: int = 0) -> None:
+        searched = len(c2w) <= MAX_SEARCHED_FRAMES
+        self._pairs = revisit_pairs(c2w, given_frames=given_frames) if searched else []
+        self._controls = matched_controls(c2w, self._pairs, given_frames=given_frames)
         self._wanted = {f for p in (*self._pairs, *self._controls) for f in (p.later, p.earlier)}
         self._kept: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
         self._num_frames = 0

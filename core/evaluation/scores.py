@@ -115,7 +115,7 @@ def _raw(recording: Recording, protocol: Protocol, revisit: PairMeans | None) ->
     logged = recording.log.fidelity
     if logged is None or revisit is None or not protocol.is_default:
         return None
-    if recording.given_frames or logged.pairs != revisit.pairs:
+    if logged.pairs != revisit.pairs:
         return None
     return RawFidelity(psnr_db=logged.psnr_db, compression_db=revisit.psnr_db - logged.psnr_db)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from core.fidelity.pairs import FramePair, control_pairs, revisit_pairs
+from core.fidelity.controls import matched_controls
+from core.fidelity.pairs import FramePair, revisit_pairs
 from core.fidelity.pictures import mean_motion, psnr, sharpness, ssim
 
 
@@ -82,7 +83,7 @@ def revisit_fidelity(
         seed: Chooses the control pairs.
     """
     pairs = revisit_pairs(c2w)
-    controls = control_pairs(c2w, pairs, seed=seed)
+    controls = matched_controls(c2w, pairs, seed=seed)
     return compare_pairs(dict(enumerate(frames)), pairs, controls, motion=mean_motion(frames))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from trajectories.geometry import revisits
 
@@ -58,33 +57,6 @@ def revisit_pairs(
     return [pairs[index] for index in chosen]
 
 
-def control_pairs(
-    c2w: Float64[np.ndarray, "frames 4 4"],
-    pairs: Sequence[FramePair],
-    *,
-    min_distance: float = CONTROL_DISTANCE,
-    seed: int = 0,
-) -> list[FramePair]:
-    """For each pair another one with the same gap whose views lie at least `min_distance` apart.
-
-    Where no two such frames have this gap (a lap that repeats exactly), the nearest gap that has some serves.
-    Which of the candidates is chosen depends on `seed` alone.
-    """
-    rng = np.random.default_rng(seed)
-    found: list[FramePair] = []
-    candidates: dict[int, Int64[np.ndarray, " later"]] = {}
-    for pair in pairs:
-        for gap in _gaps_by_nearness(pair.gap_frames, len(c2w)):
-            if gap not in candidates:
-                distance = view_distance(c2w[gap:], c2w[:-gap])
-                candidates[gap] = gap + np.flatnonzero(distance >= min_distance)
-            if len(candidates[gap]):
-                later = int(rng.choice(candidates[gap]))
-                found.append(FramePair(later=later, earlier=later - gap))
-                break
-    return found
-
-
 def view_distance(
     a: Float64[np.ndarray, "frames 4 4"], b: Float64[np.ndarray, "frames 4 4"]
 ) -> Float64[np.ndarray, " frames"]:
@@ -95,9 +67,3 @@ def view_distance(
         np.linalg.norm(a[:, :3, 3] - b[:, :3, 3], axis=1) + angle / np.pi
     )
     return distance
-
-
-def _gaps_by_nearness(gap: int, num_frames: int) -> Iterator[int]:
-    yield gap
-    for off in range(1, num_frames):
-        yield from (other for other in (gap - off, gap + off) if 0 < other < num_frames)

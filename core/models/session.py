@@ -54,11 +54,13 @@ class Session(Outline, Protocol):
 
     Attributes:
         default_scale: Enlargement of the frames for display.
+        given_frames: First video frames that a prefix gives.
         inputs: Files that went in.
         logged: Numbers of the model's own that the log should hold.
     """
 
     default_scale: int
+    given_frames: int
     inputs: Mapping[str, Path]
     logged: Mapping[str, object]
 

@@ -40,6 +40,7 @@ class RandomLingBotSession(Outlined):
     """
 
     default_scale = 1
+    given_frames = 0
 
     def __init__(self, config: GenerateConfig, script: Script, sizes: Sizes) -> None:
         self._config, self._sizes = config, sizes

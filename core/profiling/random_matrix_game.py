@@ -44,6 +44,7 @@ class RandomMatrixGameSession(Outlined):
     """
 
     default_scale = 1
+    given_frames = 0
 
     def __init__(self, config: GenerateConfig, script: Script, sizes: Sizes) -> None:
         width, height = sizes.frame_size

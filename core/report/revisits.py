@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from core.fidelity.compare import compare_pairs
-from core.fidelity.pairs import FramePair, control_pairs, revisit_pairs
+from core.fidelity.controls import matched_controls
+from core.fidelity.pairs import FramePair, revisit_pairs
 from core.report.source import RunSource
 from trajectories.summary import MAX_SEARCHED_FRAMES
 
@@ -79,10 +80,11 @@ def wanted_pairs(run: RunSource) -> tuple[Wanted, str]:
     if len(c2w) > MAX_SEARCHED_FRAMES:
         most = f"{MAX_SEARCHED_FRAMES:,}"
         return Wanted(), f"Revisits are searched in videos of up to {most} frames."
-    pairs = revisit_pairs(c2w)
+    given = run.given_frames
+    pairs = revisit_pairs(c2w, given_frames=given)
     if not pairs:
         return Wanted(), "The camera never came back to a view after a gap of 30 frames."
-    return Wanted(tuple(pairs), tuple(control_pairs(c2w, pairs))), ""
+    return Wanted(tuple(pairs), tuple(matched_controls(c2w, pairs, given_frames=given))), ""
 
 
 def score(wanted: Wanted, frames: dict[int, Frame]) -> Revisits:

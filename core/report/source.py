@@ -63,6 +63,11 @@ class RunSource:
         return sum(record.num_frames for record in self.chunks)
 
     @property
+    def given_frames(self) -> int:
+        """First video frames that were given, not generated."""
+        return sum(record.num_frames for record in self.chunks if record.given)
+
+    @property
     def mode(self) -> str:
         """Memory mode."""
         return str(self.log.plan.get("memory") or self.log.config.get("memory") or "unknown")

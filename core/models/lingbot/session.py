@@ -51,7 +51,7 @@ class LingBotSession(Outlined):
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         check_settings(config)
-        self._config, self._given_frames = config, script.given_frames
+        self._config, self.given_frames = config, script.given_frames
         self._pictures = given_pictures(config, script.given_frames)
         self.inputs = self._pictures.inputs
         drawn = draw(config, script, self._pictures.shape)
@@ -104,7 +104,7 @@ class LingBotSession(Outlined):
             on_frame=lambda: told("first picture", 0, 0),
         )
         given, encodes = None, set[WanVae]()
-        if self._given_frames:
+        if self.given_frames:
             given, encodes = self._given(vae), {vae}
         decode_dtype = getattr(torch, self._config.decode_dtype)
         if decode_dtype != torch.float32:
@@ -140,7 +140,7 @@ class LingBotSession(Outlined):
         return GivenClip(
             vae,
             lambda start, stop: self._pictures.resized(start, stop, self.frame_size),
-            num_frames=self._given_frames,
+            num_frames=self.given_frames,
             chunk_frames=self._path.chunk_frames,
         )
 

@@ -60,7 +60,7 @@ class MatrixGameSession(Outlined):
 
     def __init__(self, config: GenerateConfig, script: Script) -> None:
         check_settings(config)
-        self._given_frames = script.given_frames
+        self.given_frames = script.given_frames
         self._decode_dtype: torch.dtype = getattr(torch, config.decode_dtype)
         self._variant = find_variant(config.variant or DEFAULT_VARIANT)
         self._pictures = given_pictures(config, script.given_frames)
@@ -101,7 +101,7 @@ class MatrixGameSession(Outlined):
             self.viewpoints.num_frames,
             on_frame=lambda: told("first picture", 0, 0),
         )
-        given = self._given(vae) if self._given_frames else None
+        given = self._given(vae) if self.given_frames else None
         codecs = {vae} if given is not None else set()
         if self._decode_dtype != torch.float32:
             del vae  # before the next one comes, unless it encodes the prefix
@@ -143,7 +143,7 @@ class MatrixGameSession(Outlined):
     def _given(self, vae: WanVae) -> GivenClip:
         """Latents of the prefix video."""
         chunk_frames = self.viewpoints.chunk_frames
-        return GivenClip(vae, self._frames, num_frames=self._given_frames, chunk_frames=chunk_frames)
+        return GivenClip(vae, self._frames, num_frames=self.given_frames, chunk_frames=chunk_frames)
 
 
 def open_session(config: GenerateConfig, script: Script) -> MatrixGameSession:

@@ -48,6 +48,7 @@ class MiniSession(Outlined):
             pictures = self._pictures_of_video(config, config.prefix, script.given_frames)
         elif config.prefix is not None:
             self._given_chunks = config.prefix
+        self.given_frames = self._given_chunks * CHUNK_FRAMES
         check_beginning(config, script.trajectory)
         if config.image is not None:
             pictures = self._picture_of_file(config.image)

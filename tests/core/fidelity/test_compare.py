@@ -5,7 +5,8 @@ import pytest
 
 import trajectories
 from core.fidelity.compare import revisit_fidelity
-from core.fidelity.pairs import control_pairs, revisit_pairs
+from core.fidelity.controls import matched_controls
+from core.fidelity.pairs import revisit_pairs
 from tests.core.fidelity.scenes import OUT_AND_BACK, noise, panorama_view, smooth_panorama, turning
 
 
@@ -41,7 +42,7 @@ class TestRevisitFidelity:
         c2w = trajectories.load("out-and-back").c2w
         pairs = revisit_pairs(c2w)
         assert 0 < len(pairs) <= 64
-        assert len(control_pairs(c2w, pairs)) == len(pairs)
+        assert len(matched_controls(c2w, pairs)) == len(pairs)
 
     def test_without_returns_there_is_nothing_to_compare(self) -> None:
         yaws = np.arange(0.0, 60.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.fidelity.pairs import FramePair, control_pairs, revisit_pairs, view_distance
+from core.fidelity.pairs import FramePair, revisit_pairs, view_distance
 from tests.core.fidelity.scenes import OUT_AND_BACK, turning
 
 
@@ -24,31 +24,6 @@ class TestPairs:
 
     def test_no_return_no_pairs(self) -> None:
         assert revisit_pairs(turning(np.arange(0.0, 90.0))) == []
-
-    def test_controls_look_elsewhere_at_the_same_gaps(self) -> None:
-        c2w = turning(OUT_AND_BACK)
-        pairs = revisit_pairs(c2w)
-        controls = control_pairs(c2w, pairs)
-        assert len(controls) == len(pairs)
-        later, earlier = (
-            np.array([getattr(each, name) for each in controls]) for name in ("later", "earlier")
-        )
-        assert view_distance(c2w[later], c2w[earlier]).min() >= 0.3
-        gaps = [(one.gap_frames, other.gap_frames) for one, other in zip(pairs, controls, strict=True)]
-        near = [abs(a - b) for a, b in gaps]
-        assert np.mean(near) < 25
-        assert sum(a == b for a, b in gaps) > len(gaps) / 2
-        assert controls == control_pairs(c2w, pairs)
-        assert controls != control_pairs(c2w, pairs, seed=1)
-
-    def test_laps_that_repeat_exactly_take_the_nearest_gap(self) -> None:
-        c2w = turning(np.tile(np.arange(0, 360, 6.0), 3))  # at a gap of 60 every pair is a revisit
-        (control,) = control_pairs(c2w, [FramePair(later=60, earlier=0)])
-        assert control.gap_frames == 51  # 54 degrees
-
-    def test_camera_that_never_looks_elsewhere_has_no_controls(self) -> None:
-        c2w = turning(np.zeros(80))
-        assert control_pairs(c2w, [FramePair(later=60, earlier=0)]) == []
 
     def test_view_distance(self) -> None:
         a, b = turning(np.array([0.0])), turning(np.array([90.0]))
