@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEAST_BLUR: Final = 0.015
+"""A difference in sharpness of at least this is told beside one in PSNR."""
+
 _ROW_IN: Final = 0.27
 _CURVE_IN: Final = 4.0
-_DOTS_IN: Final = 4.6
+_DOTS_IN: Final = 4.8
 _DIFFERENCES_IN: Final = 5.2
+_POOLED: Final = ", pooled"
 
 
 def family_figure(report: BenchReport, family: FamilyRecord) -> Figure | None:
@@ -40,14 +44,21 @@ def family_figure(report: BenchReport, family: FamilyRecord) -> Figure | None:
     lines = max(len(pairs), 0 if family.curve else len(rows))
     height = max(3.6 if family.curve else 1.6, lines * _ROW_IN + 1.4)
     figure = Figure(figsize=(sum(widths), height), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.06, 1, 0.94))  # type: ignore[union-attr, call-arg]
     panels = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
     if family.curve:
         panels[1].sharey(panels[0])
         _curves(panels[0], rows, family, protocol, "keys that a chunk attends to", _keys)
         _curves(panels[1], rows, family, protocol, "bank, peak (MiB a rollout)", _bank)
         panels[0].set_ylabel(AXIS[MAIN[protocol]], color=INK, fontsize=9)
-        panels[1].legend(frameon=False, fontsize=8, handlelength=2.8, loc="lower right")
+        names = panels[0].get_legend_handles_labels()
+        figure.legend(
+            *names,
+            loc="outside lower center",
+            ncols=len(names[1]),
+            frameon=False,
+            fontsize=8,
+            handlelength=2.8,
+        )
     else:
         _dots(panels[0], rows, protocol)
     if pairs:
@@ -71,19 +82,22 @@ def _curves(
     lines: dict[str, list[Row]] = {}
     for row in rows:
         lines.setdefault(_series(row, family.by), []).append(row)
-    for number, (name, some) in enumerate(lines.items()):
+    plain = list(dict.fromkeys(name.removesuffix(_POOLED) for name in lines))
+    for name, some in lines.items():
+        number = plain.index(name.removesuffix(_POOLED))
         look = STRATEGIES[name] if name in STRATEGIES else SERIES[number % len(SERIES)]
+        hollow = name.endswith(_POOLED)
         ordered = sorted(some, key=lambda row: row.costs.retrieve_tokens)
         values = [measures_of(row, protocol)[MAIN[protocol]] for row in ordered]
         at = [cost(row) for row in ordered]
-        _line(axes, at, [value.mean for value in values], look, name)
+        _line(axes, at, [value.mean for value in values], look, name, hollow=hollow)
         for place, value in zip(at, values, strict=True):
             axes.errorbar([place], [value.mean], yerr=error(value), color=look.colour, lw=0.9, capsize=2)
         for place, value, row in zip(at, values, ordered, strict=True):
             axes.annotate(
                 str(row.costs.retrieve_tokens),
                 (place, value.mean),
-                xytext=(4, -10),
+                xytext=(4, -10 if number % 2 == 0 else 5),
                 textcoords="offset points",
                 fontsize=6.5,
                 color=look.colour,
@@ -102,10 +116,12 @@ def _series(row: Row, by: str | None) -> str:
         order = "" if setting["order"] == "older" else f", {setting['order']} first"
         return f"{setting['strategy']}{pruned}{order}"
     words = f"{str(by).replace('_', ' ')} {setting[str(by)]}"
-    return f"{words}, pooled" if setting["pooled"] else words
+    return words + _POOLED if setting["pooled"] else words
 
 
-def _line(axes: Axes, at: Sequence[float], values: Sequence[float], look: Look, name: str) -> None:
+def _line(
+    axes: Axes, at: Sequence[float], values: Sequence[float], look: Look, name: str, *, hollow: bool
+) -> None:
     axes.plot(
         at,
         values,
@@ -113,7 +129,8 @@ def _line(axes: Axes, at: Sequence[float], values: Sequence[float], look: Look, 
         lw=1.6,
         ls=(0, look.dashes) if look.dashes else "-",
         marker=look.marker,
-        markersize=5,
+        markersize=8 if hollow else 5,
+        markerfacecolor="none" if hollow else look.colour,
         label=name,
     )
 
@@ -163,7 +180,7 @@ def _forest(axes: Axes, pairs: Sequence[Comparison], protocol: str) -> None:
             capsize=2.5,
         )
         axes.annotate(
-            f"{value.mean:+.2f}",
+            f"{value.mean:+.2f}{_blurs(pair)}",
             (value.high, place),
             xytext=(5, -2.5),
             textcoords="offset points",
@@ -175,4 +192,10 @@ def _forest(axes: Axes, pairs: Sequence[Comparison], protocol: str) -> None:
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     dress(axes, "paired difference, PSNR (dB)")
     axes.tick_params(axis="y", labelsize=7.5)
-    axes.margins(x=0.16)
+    axes.margins(x=0.3)
+
+
+def _blurs(pair: Comparison) -> str:
+    """How sharpness differs, where that shows: blur raises PSNR."""
+    value = pair.differences.get("sharpness")
+    return f" (sharpness {value.mean:+.2f})" if value and abs(value.mean) >= LEAST_BLUR else ""

@@ -42,15 +42,15 @@ def error(value: Interval) -> tuple[list[float], list[float]]:
     return [max(0.0, value.mean - value.low)], [max(0.0, value.high - value.mean)]
 
 
-def title(figure: Figure, report: BenchReport, words: str, scripts: list[str]) -> None:
+def title(figure: Figure, report: BenchReport, words: str, scripts: list[str], note: str = "") -> None:
     """What a figure shows, and on what it was measured."""
     figure.suptitle(words, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
     last = report.first_world + report.num_worlds - 1
     below = (
         f"mini, {report.num_worlds} held-out rooms ({report.first_world} to {last}), {', '.join(scripts)}; "
-        "95% intervals over rooms"
+        f"95% intervals over rooms{note}"
     )
-    figure.text(0.01, 0.005, below, fontsize=7.5, color=MUTED, ha="left", va="bottom")
+    figure.axes[0].set_title(below, loc="left", fontsize=8, color=MUTED)
 
 
 def dress(axes: Axes, x: str, y: str = "") -> None:

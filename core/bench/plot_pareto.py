@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 SHOWN_DB: Final = 4.0
 """Below the best by more than this, a setting is a mark at the lower edge with its value."""
 
-_PANEL_IN: Final = (4.2, 4.3)
+LINE_DB: Final = 0.15
+"""Height of a line of text."""
+
+_PANEL_IN: Final = (5.4, 4.2)
 
 
 class _Point(NamedTuple):
     row: Row
     cost: float
     value: Interval
+    sharpness: Interval | None
 
 
 Cost = Callable[[Row], float]
 COSTS: Final[tuple[tuple[str, Cost], ...]] = (
-    ("bank, peak (MiB a rollout)", lambda row: row.costs.bank_bytes / MIB),
+    ("bank, peak (MiB a rollout; only what retrieves has one)", lambda row: row.costs.bank_bytes / MIB),
     ("window and bank (MiB a rollout)", lambda row: row.costs.kv_bytes / MIB),
     ("keys that a chunk attends to", lambda row: float(row.costs.window_tokens)),
     ("processor time (ms a chunk, one thread)", lambda row: row.costs.cpu_ms),
@@ -49,21 +53,33 @@ def pareto_figure(report: BenchReport) -> Figure | None:
     told = [(row, row.given if protocol == "given" else row.free) for row in rows]
     panels = []
     for name, cost in COSTS:
-        points = [_Point(row, cost(row), values[measure]) for row, values in told if measure in values]
+        points = [
+            _Point(row, cost(row), values[measure], values.get("sharpness"))
+            for row, values in told
+            if measure in values and cost(row)
+        ]
         if len(points) > 1:
             panels.append((name, points))
     if not panels:
         return None
-    figure = Figure(figsize=(_PANEL_IN[0] * len(panels), _PANEL_IN[1]), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # type: ignore[union-attr, call-arg]
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(2 * _PANEL_IN[0], lines * _PANEL_IN[1]), layout="constrained")
+    axes = figure.subplots(lines, 2, squeeze=False, sharey=True).ravel()
+    for spare in axes[len(panels) :]:
+        spare.set_visible(False)
     best = max(point.value.mean for _, points in panels for point in points)
-    for panel, (name, points) in zip(axes, panels, strict=True):
-        _panel(panel, points, best - SHOWN_DB)
-        dress(panel, name, AXIS[measure] if panel is axes[0] else "")
-    axes[0].set_ylim(best - SHOWN_DB - 0.35, best + 0.5)
+    for number, (name, points) in enumerate(panels):
+        _panel(axes[number], points, best - SHOWN_DB)
+        dress(axes[number], name, AXIS[measure] if number % 2 == 0 else "")
+    axes[0].set_ylim(best - SHOWN_DB - 0.35, best + 0.85)
     _legend(figure, [point for _, points in panels for point in points])
-    title(figure, report, "What is remembered, against what it costs", scripts)
+    title(
+        figure,
+        report,
+        "What is remembered, against what it costs",
+        scripts,
+        "; in brackets sharpness, for blur raises PSNR",
+    )
     return figure
 
 
@@ -107,16 +123,27 @@ def _panel(axes: Axes, points: Sequence[_Point], floor: float) -> None:
         ls=(0, (1.0, 1.5)),
         zorder=1,
     )
-    for number, point in enumerate(best):
-        axes.annotate(
-            point.row.label,
-            (point.cost, point.value.mean),
-            xytext=(4, 9 if number % 2 == 0 else -13),
-            textcoords="offset points",
-            fontsize=6.5,
-            color=INK,
-        )
-    axes.margins(x=0.1)
+    _name(axes, best)
+    axes.margins(x=0.14)
+
+
+def _name(axes: Axes, points: Sequence[_Point]) -> None:
+    """Labels above the intervals, towards the middle, each a line above what it would run into."""
+    middle = sum(axes.get_xlim()) / 2
+    taken: list[float] = []
+    for point in sorted(points, key=lambda each: each.value.high):
+        height = point.value.high + 0.04
+        while any(abs(height - other) < LINE_DB for other in taken):
+            height += 0.02
+        taken.append(height)
+        side = "left" if point.cost < middle else "right"
+        at = (point.cost, height)
+        axes.annotate(_label(point), at, fontsize=7, color=INK, ha=side, va="bottom")
+
+
+def _label(point: _Point) -> str:
+    """A setting, and how sharp what it shows is."""
+    return point.row.label + (f" ({point.sharpness.mean:.2f})" if point.sharpness else "")
 
 
 def _note(axes: Axes, words: str, at: tuple[float, float]) -> None:
@@ -136,4 +163,4 @@ def _legend(figure: Figure, points: Sequence[_Point]) -> None:
         Line2D([], [], color=INK, marker="o", markerfacecolor=PAPER, ls="", markersize=6, label="pruned"),
         Line2D([], [], color=INK, lw=1.1, ls=(0, (1.0, 1.5)), label="not dominated"),
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)

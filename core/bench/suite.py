@@ -213,7 +213,14 @@ def _pairs(file: FamilyFile, settings: Sequence[Setting]) -> Iterator[Pair]:
         with suppress(InputError):  # some have no counterpart
             other = replace(setting, **change)
             if other != setting and other in settings:
-                yield Pair(f"{setting.label} over {other.label}", setting, other)
+                yield Pair(f"{setting.label} over {_changed(setting, change)}", setting, other)
     for pair in file.pairs:
         a, b = (next(settings_of(each)) for each in (pair.a, pair.b))
         yield Pair(pair.words, a, b)
+
+
+def _changed(setting: Setting, change: Mapping[str, Any]) -> str:
+    """What the counterpart of a setting has in place of its own, in a word or two."""
+    said = {"pooled": "per frame", "prune_seed": f"seed {change.get('prune_seed')}"}
+    differ = {key: value for key, value in change.items() if getattr(setting, key) != value}
+    return ", ".join(said.get(key, str(value)) for key, value in differ.items())

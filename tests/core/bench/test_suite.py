@@ -33,7 +33,7 @@ def test_lists_are_multiplied_out_and_nothing_is_played_twice(tmp_path):
     suite = small_suite(tmp_path)
     rays, modes = suite.families
     assert [s.label for s in rays.settings] == ["rays 20", "rays 45", "pose 45"]
-    assert [p.words for p in rays.pairs] == ["rays 45 over pose 45"]
+    assert [p.words for p in rays.pairs] == ["rays 45 over pose"]
     assert [p.words for p in modes.pairs] == ["rays over sliding"]
     assert [(t.setting.label, t.given) for t in suite.tasks()] == [
         ("rays 20", True), ("rays 45", True), ("pose 45", True),
