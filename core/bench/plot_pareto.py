@@ -71,7 +71,8 @@ def pareto_figure(report: BenchReport) -> Figure | None:
     for number, (name, points) in enumerate(panels):
         _panel(axes[number], points, best - SHOWN_DB)
         dress(axes[number], name, AXIS[measure] if number % 2 == 0 else "")
-    axes[0].set_ylim(best - SHOWN_DB - 0.35, best + 0.85)
+    highest = max(point.value.high for _, points in panels for point in points)
+    axes[0].set_ylim(best - SHOWN_DB - 0.35, highest + 4 * LINE_DB)
     _legend(figure, [point for _, points in panels for point in points])
     title(
         figure,
