@@ -41,10 +41,10 @@ def compare_page(
         _header(runs, names),
         "<main>",
         missing_part(missing),
-        _stage(runs, names, videos, path),
-        card("figures", "Figures", _figures(runs, names, revisits)),
-        card("differences", "Settings that differ", _differences(runs, names)),
+        _stage(runs, names, videos),
         _drift(runs, names, revisits),
+        card("figures", "Figures", _figures(runs, names, revisits)),
+        card("differences", "Settings that differ, and the path", _differences(runs, names, path)),
         card("curves", "By chunk", *_curves(runs, names)),
         card("commands", "The same runs again", *_commands(runs, names)),
         "</main>",
@@ -83,22 +83,18 @@ def _path(runs: Sequence[RunSource], data: list[dict[str, Any]]) -> str:
     return figure
 
 
-def _stage(runs: Sequence[RunSource], names: Sequence[str], videos: Sequence[VideoPart], path: str) -> str:
+def _stage(runs: Sequence[RunSource], names: Sequence[str], videos: Sequence[VideoPart]) -> str:
     screens = "".join(
         f'<div class="run"><h3><i style="background:{colour(i)}"></i>{escape(name)} '
         f'<span class="caption">{escape(run.log.status)}</span></h3>{video.element(f"Video of {name}")}</div>'
         for i, (name, run, video) in enumerate(zip(names, runs, videos, strict=True))
     )
     note = " ".join(video.note for video in videos if video.note)
-    figure = (
-        f'<details open><summary>The path from above</summary><figure class="small">{path}</figure></details>'
-    )
     return card(
         "videos",
         "Side by side",
         f'<div class="runs n{len(runs)}">{screens}</div>',
         controls(masks=False),
-        figure if path else "",
         note=note,
     )
 
@@ -152,11 +148,10 @@ def _gain(run: RunSource) -> str | None:
     return f"{found.psnr_db - found.control_psnr_db:+.2f}"
 
 
-def _differences(runs: Sequence[RunSource], names: Sequence[str]) -> str:
+def _differences(runs: Sequence[RunSource], names: Sequence[str], path: str) -> str:
     rows = [(key, *values) for key, values in differences([run.log for run in runs])]
-    if not rows:
-        return "<p>None: the runs have the same settings.</p>"
-    return table(["", *names], rows)
+    told = table(["", *names], rows) if rows else "<p>None: the runs have the same settings.</p>"
+    return f'<div class="stage"><div>{told}</div><figure>{path}</figure></div>' if path else told
 
 
 def _drift(runs: Sequence[RunSource], names: Sequence[str], revisits: Found) -> str:
@@ -191,7 +186,7 @@ def _curves(runs: Sequence[RunSource], names: Sequence[str]) -> list[str]:
 def _overlay(
     title: str,
     y_label: str,
-    values: list[Float64[np.ndarray, " chunks"]],
+    values: list[Float64[np.ndarray, " _"]],
     legend: str,
     dashes: Sequence[str],
     *,

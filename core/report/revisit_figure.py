@@ -57,7 +57,7 @@ def drift_figure(curves: Sequence[Curve], num_frames: int) -> tuple[str, str]:
             chart.add(_dot(chart, each, curve.colour, more=more))
     caption = (
         "Each dot is a revisit compared with the first visit of its view; hollow dots are the control, views "
-        f"of other places at the same gaps. Lines: median of {TREND_POINTS} neighbours. The gap between them "
+        f"of other places at matching gaps. Lines: median of {TREND_POINTS} neighbours. The gap between them "
         "is what the memory is worth."
     )
     return chart.svg(), caption

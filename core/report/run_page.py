@@ -62,7 +62,7 @@ def run_page(
         "<main>",
         failure_part(run),
         missing_part([*run.missing, *([why_none] if revisits is None and run.video and run.track else [])]),
-        _stage(run, video, path, masks=masks is not None),
+        _stage(run, video, path, masks=masks is not None and bool(video.src)),
         _timeline(run),
         card("memory", "Memory", plots(memory_figures(run))),
         card("speed", "Speed", plots(speed_figures(run.chunks, COLOUR), stage_legend(SHOWN))),

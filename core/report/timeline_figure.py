@@ -50,7 +50,7 @@ def arcs_figure(chunks: Sequence[ChunkRecord], colour: str) -> tuple[str, str]:
     told = (
         f"{len(pairs):,} recalls"
         if len(shown) == len(pairs)
-        else (f"{len(shown):,} of {len(pairs):,} recalls, spread evenly; all of the current chunk's")
+        else (f"{len(shown):,} of {len(pairs):,} recalls, spread evenly, and all of the current chunk")
     )
     return figure, f"An arc joins a chunk to each past chunk that it recalls. Drawn: {told}."
 

@@ -22,7 +22,7 @@ def page(
 
 
 def test_every_section_is_there(page: Page) -> None:
-    assert page.sections == ["videos", "figures", "differences", "drift", "curves", "commands"]
+    assert page.sections == ["videos", "drift", "figures", "differences", "curves", "commands"]
     assert len(page.all("video")) == 3
 
 
@@ -37,7 +37,7 @@ def test_figures_are_those_of_the_logs(
 
 
 def test_settings_that_differ(page: Page) -> None:
-    told = page.text.partition("Settings that differ")[2].partition("Does a place")[0]
+    told = page.text.partition("Settings that differ")[2].partition("By chunk")[0]
     assert "memory worldkv sliding worldkv" in told
     assert "keep_ratio 1.0 1.0 0.25" in told
     assert "strategy, as run rays none pose" in told

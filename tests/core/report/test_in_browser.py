@@ -56,6 +56,10 @@ def frame(window: Browser) -> int:
     return window.run("return worldkv.clock.frame")
 
 
+def data_of(window: Browser) -> dict:
+    return json.loads(window.run("return document.getElementById('data').textContent"))["runs"][0]
+
+
 def test_no_error_and_no_request_leaves_the_page(opened: Browser, page: Path) -> None:
     for at in range(0, 70, 7):
         opened.run("worldkv.seek(arguments[0])", at)
@@ -115,11 +119,11 @@ def test_a_click_on_a_figure_goes_there(opened: Browser) -> None:
 
 
 def test_the_overlay_is_the_mask(opened: Browser) -> None:
-    data = json.loads(opened.run("return document.getElementById('data').textContent"))
-    stored = next(i for i, now in enumerate(data["runs"][0]["now"]) if now[4])
+    stored = next(i for i, now in enumerate(data_of(opened)["now"]) if now[4])
     alphas = (
         "const c = document.querySelector('.screen canvas');"
-        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 3)"
+        "const image = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
+        "return [...image.data].filter((_, i) => i % 4 === 3)"
     )
     opened.run("worldkv.seek(arguments[0])", 3 * stored)
     assert set(opened.run(alphas)) == {0}
@@ -132,13 +136,11 @@ def test_the_overlay_is_the_mask(opened: Browser) -> None:
 
 
 def test_any_pair_on_demand(opened: Browser) -> None:
-    opened.run(
-        "const s = document.querySelector('.chosen select'); s.value = 3; s.dispatchEvent(new Event('change'))"
-    )
-    pair = json.loads(opened.run("return document.getElementById('data').textContent"))["runs"][0]["pairs"][3]
-    assert f"{pair['psnr']:.1f} dB" in opened.run(
-        "return document.querySelector('.chosen .about').textContent"
-    )
+    choose = "const s = document.querySelector('.chosen select'); s.value = 3;"
+    opened.run(choose + "s.dispatchEvent(new Event('change'))")
+    pair = data_of(opened)["pairs"][3]
+    about = opened.run("return document.querySelector('.chosen .about').textContent")
+    assert f"{pair['psnr']:.1f} dB" in about
     opened.wait("[...document.querySelectorAll('.chosen img')].every((i) => i.naturalWidth > 100)")
     opened.run("document.querySelector('.go-again').click()")
     assert frame(opened) == pair["later"]
@@ -187,7 +189,9 @@ def test_linked_video_plays(window: Browser, key_run: Path, tmp_path: Path) -> N
 
 
 def test_20_000_chunks_answer(window: Browser, tmp_path: Path) -> None:
-    window.open(write_report([made_up_run(tmp_path / "run", 20_000, recalls=2)]).path)
+    run = made_up_run(tmp_path / "run", 20_000, recalls=2)
+    window.errors()
+    window.open(write_report([run]).path)
     began = window.run("return performance.now()")
     for at in range(0, 200_000, 10_000):
         window.run("worldkv.seek(arguments[0])", at)

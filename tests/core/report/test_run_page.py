@@ -248,7 +248,7 @@ class TestLong:
         assert page.html.index('id="data"') < 1_500_000  # of figures
         assert len(page.tags) < 3000
         assert "Each column is 50 neighbouring chunks." in page.text
-        assert "500 of 39,997 recalls, spread evenly; all of the current chunk's" in page.text
+        assert "500 of 39,997 recalls, spread evenly, and all of the current chunk" in page.text
         (data,) = page.data["runs"]
         assert sum(map(len, data["masks"]["masks"])) <= MOST_MASK_BYTES
 

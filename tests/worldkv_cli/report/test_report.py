@@ -21,7 +21,8 @@ def test_says_where_it_is_and_what_is_missing(tmp_path: Path) -> None:
     assert told.exit_code == 0
     assert told.stdout == f"{tmp_path / 'run' / 'report.html'}\n  {size:.3g} kB, no video\n"
     assert told.stderr == (
-        "warning: There is no video: nothing to play, and no revisits to compare. Times assume 16 frames a second\n"
+        "warning: There is no video: nothing to play, and no revisits to compare. "
+        "Times assume 16 frames a second\n"
     )
 
 
