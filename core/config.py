@@ -126,8 +126,8 @@ class GenerateConfig(BaseModel):
     positions: Literal["absolute", "contiguous", "listed", "slot"] | None = Field(
         default=None, description="Where in time retrieved keys pretend to be; None: as the model needs it."
     )
-    prune: Literal["none", "key", "view", "random", "stride"] = Field(
-        default="key", description="Which tokens stay when a chunk is stored."
+    prune: Literal["none", "key", "view", "random", "stride"] | None = Field(
+        default=None, description="Which tokens stay when a chunk is pruned; None: as measured on the model."
     )
     keep_ratio: float = Field(default=1.0, gt=0, le=1, description="Share of the non-anchor tokens kept.")
     pooled: bool = Field(default=False, description="One keep budget a chunk instead of one a frame.")

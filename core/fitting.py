@@ -16,7 +16,7 @@ from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.positions import sink_follows
 from core.memory.row_bytes import Precision
-from core.memory_settings import MemorySettings, memory_settings
+from core.memory_settings import MemorySettings, memory_settings, prune_rule
 from core.models.outline import Outline
 from core.placement import BankRequest, Budgets, Placement
 from core.thinning import Thinning
@@ -91,9 +91,10 @@ def remember(resolved: Resolved, outline: Outline, dtype: Element) -> Remembered
     follows = sink_follows(memory.positions, plan.layout, trained_frames=outline.trained_frames)
     thinning: Thinning | None = None
     whole = memory.strategy is not None and memory.strategy.whole_chunks and memory.pruning.rule == "none"
-    if "prune" in config.allow and whole and config.prune != "none":
+    rule = prune_rule(config, outline)
+    if "prune" in config.allow and whole and rule != "none":
         again = partial(plan_of, schedule=plan.schedule)
-        thinning = Thinning(plan, lambda pruning: again(pruning=pruning), config.prune)
+        thinning = Thinning(plan, lambda pruning: again(pruning=pruning), rule)
     return Remembered(memory, plan, follows, thinning)
 
 

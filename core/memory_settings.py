@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.memory.layout import MemoryMode, WindowLayout
 from core.memory.positions import PositionMode
 from core.memory.presets import preset
-from core.memory.prune_policy import Pruning
+from core.memory.prune_policy import PruneRule, Pruning
 from core.memory.strategies import strategy
 from core.memory.strategies.base import Strategy
 from core.models.outline import Outline
@@ -48,7 +48,9 @@ def memory_settings(resolved: Resolved, outline: Outline) -> MemorySettings:
     pruning = Pruning()
     named = preset(config.memory_preset) if config.memory_preset else None
     if config.keep_ratio < 1.0:
-        pruning = Pruning(rule=config.prune, keep_ratio=config.keep_ratio, pooled=config.pooled)
+        pruning = Pruning(
+            rule=prune_rule(config, outline), keep_ratio=config.keep_ratio, pooled=config.pooled
+        )
     notes = _idle_settings(resolved, chooser)
     chosen, tokens = None, 0
     if mode is MemoryMode.WORLDKV:
@@ -77,6 +79,11 @@ def memory_settings(resolved: Resolved, outline: Outline) -> MemorySettings:
     )
     positions = PositionMode(config.positions or outline.defaults.positions)
     return MemorySettings(layout, chosen, pruning, positions, notes)
+
+
+def prune_rule(config: GenerateConfig, outline: Outline) -> PruneRule:
+    """Which tokens of a pruned chunk stay."""
+    return config.prune or outline.defaults.prune
 
 
 def _native_frames(config: GenerateConfig, outline: Outline) -> tuple[int, int]:

@@ -107,7 +107,8 @@ def test_environment_variables_and_flags_that_it_names_exist() -> None:
     from core.models.checkpoint.locate import CHECKPOINTS_ENV
 
     known = {f"--{key.replace('_', '-')}" for key in KEYS} | {"--json", "--config", "--per-frame"}
-    for path in (["traj", "show"], ["traj", "check"], ["traj", "schema"], ["doctor"], ["models", "list"]):
+    traj = [["traj", name] for name in ("show", "check", "schema")]
+    for path in (*traj, ["doctor"], ["models", "list"], ["eval"], ["bench"], ["report"]):
         known |= options_of(path)[1]
     named = set(re.findall(r"`(--[a-z-]+)", FENCED.sub("", README)))
     assert named <= known

@@ -11,6 +11,7 @@ from core.elements import Element
 from core.memory.footprint import Footprint
 from core.memory.plan import MemoryPlan
 from core.memory.positions import PositionMode
+from core.memory.prune_policy import PruneRule
 from core.memory.viewpoints import Viewpoints
 from core.placement import Parts, Turns
 from core.script import Script
@@ -19,13 +20,17 @@ from trajectories import Trajectory
 
 @dataclass(frozen=True)
 class WindowDefaults:
-    """How a model is best run, in latent frames and in chunks' worth of retrieved tokens."""
+    """How a model is best run, in latent frames and in chunks' worth of retrieved tokens.
+
+    The rule of pruning is the paper's where nothing else was measured.
+    """
 
     sink_frames: int
     recent_frames: int
     retrieve_chunks: Mapping[str, float]
     strategy: str = "rays"
     positions: PositionMode = PositionMode.ABSOLUTE
+    prune: PruneRule = "key"
 
 
 @runtime_checkable

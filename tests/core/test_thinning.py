@@ -83,7 +83,7 @@ def test_only_if_it_is_allowed():
     thin = prepared(**budgets, allow="prune")
     assert thin.placement.fits
     assert 0 < len(thin.plan.pruning.only) < whole.num_chunks
-    assert thin.notes[-1].endswith("stored chunks, seen again least, are pruned by key")
+    assert thin.notes[-1].endswith("stored chunks, seen again least, are pruned by view")
     assert thin.plan.schedule is not None
     assert [s.selections for s in thin.plan.steps] == [s.selections for s in thin.plan.schedule.chunks]
     both = prepared(**budgets, allow="prune,int8")

@@ -9,7 +9,6 @@ import typer
 
 from worldkv_cli.console import print_json, print_warning
 from worldkv_cli.eval_progress import show_progress
-from worldkv_cli.eval_table import print_report
 
 if TYPE_CHECKING:
     from core.schemas.eval import EvalReport
@@ -108,6 +107,8 @@ def _tell(report: EvalReport, files: list[Path], *, as_json: bool) -> None:
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
+        from worldkv_cli.eval_table import print_report
+
         print_report(report, files)
     for run in report.runs:
         for note in run.notes:

@@ -216,7 +216,7 @@ def generate(
         str | None,
         Flag(
             metavar="RULE",
-            help="key, view, random, stride or none: which tokens stay (default key).",
+            help="key, view, random, stride or none: which tokens stay (default: view for mini, else key).",
             rich_help_panel=_MEMORY,
         ),
     ] = None,
