@@ -110,9 +110,8 @@ def _run(
 
 def _leave(report: BenchReport, folder: Path) -> list[Path]:
     """Write files and figures; returns what there is to look at."""
-    from core.bench.plots import write_plots
-
     from core.bench.output import write_report
+    from core.bench.plots import write_plots
     from core.profiling.plots import EXTRA_HINT, can_plot
 
     left = write_report(report, folder)
