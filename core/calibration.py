@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -44,7 +44,13 @@ class Calibration(BaseModel):
     dtype: str
     torch_version: str
     threads: int | None = Field(default=None, description="Threads of the CPU that torch used.")
+    cores: int | None = Field(default=None, description="Of the machine; None on a GPU.")
     made_at: datetime
+    worldkv_version: str = Field(default="", description="Empty in files older than the field.")
+    num_chunks: int = Field(default=0, ge=0, description="Of the longest rollout that was profiled.")
+    repeats: int = Field(default=0, ge=0, description="Rollouts of every memory mode.")
+    modes: tuple[str, ...] = Field(default=(), description="Memory modes that were profiled.")
+    turns: tuple[str, ...] = Field(default=(), description="What was turned to make the profile fit.")
 
     token_flops: Positive = Field(description="Operations of a pass for a token, whatever it attends to.")
     pass_overhead_ms: Amount = Field(description="Of every pass, in which no operation runs.")
@@ -76,6 +82,48 @@ class Calibration(BaseModel):
         """What it is found by."""
         return _key(self.model, self.device_name, self.dtype, self.torch_version)
 
+    @property
+    def told(self) -> str:
+        """The profile behind it, in words."""
+        if not self.num_chunks:
+            return f"{self.fitted_chunks} chunks"
+        rollouts = f"{self.repeats} rollout{'s' * (self.repeats != 1)} of {self.num_chunks} chunks"
+        return f"{rollouts} with {', '.join(self.modes)}" if self.modes else rollouts
+
+    def better_than(self, newer: Calibration) -> str:
+        """Why this one should stay although a newer one was made; empty if it should not.
+
+        Only profiles of one version with the same threads and turns are compared: others measure something
+        else, and then the newer one counts.
+        """
+        same = ("worldkv_version", "threads", "turns")
+        if any(getattr(self, name) != getattr(newer, name) for name in same):
+            return ""
+        if self.num_chunks != newer.num_chunks:
+            longer = self.num_chunks > newer.num_chunks
+            return f"its rollouts are longer, {self.num_chunks} chunks against {newer.num_chunks}" * longer
+        if self.repeats > newer.repeats:
+            return f"it has more repeats, {self.repeats} against {newer.repeats}"
+        lacks = [mode for mode in self.modes if mode not in newer.modes]
+        if lacks and self.repeats == newer.repeats:
+            return f"it knows more modes: {', '.join(lacks)}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is in the file after a profile.
+
+    Attributes:
+        path: The file; None where it cannot be written, which is no reason to fail.
+        calibration: The one that counts.
+        reason: Why it is an older one; empty if it is the profile's own.
+    """
+
+    path: Path | None
+    calibration: Calibration
+    reason: str = ""
+
 
 class _File(BaseModel):
     """The file of all calibrations."""
@@ -98,7 +146,8 @@ class StagePrediction:
         commit_s: Clean passes and storing.
         decode_s: Latents to frames.
         write_s: Enlarging frames and handing them over, and finishing the video.
-        total_s: From start to end; encoding the video goes on beside it and counts only where it is slower.
+        total_s: From start to end, Python's own start left out; encoding the video goes on beside it: on a
+            GPU it counts where it is slower, on a CPU it takes cores from the rollout.
         fps: Video frames a second from the first chunk on.
         num_frames: Video frames.
         last_chunk_s: The last chunk's retrieving, denoising and committing.
@@ -163,8 +212,21 @@ def load_calibration(
     Returns:
         The calibration, or None where no profile was made, or the file is damaged or too old.
     """
-    wanted = _key(model, device_name, dtype, torch_version or _torch_version())
+    wanted = _key(model, device_name, dtype, torch_version or _version("torch"))
     return _read(path or calibration_path()).get(wanted)
+
+
+def keep_better(calibration: Calibration, *, path: Path | None = None) -> Kept:
+    """Put a calibration beside those of other models, unless there is a better one of the same kind.
+
+    A profile of a few chunks, made to look at something else, does not spoil the predictions.
+    """
+    target = path or calibration_path()
+    older = _read(target).get(calibration.key)
+    reason = "" if older is None else older.better_than(calibration)
+    if older is not None and reason:
+        return Kept(target, older, reason)
+    return Kept(save_calibration(calibration, path=target), calibration)
 
 
 def save_calibration(calibration: Calibration, *, path: Path | None = None) -> Path | None:
@@ -244,6 +306,7 @@ def predict_times(
     frame_size: tuple[int, int],
     passes: int,
     clean_pass: bool = True,
+    turns: tuple[str, ...] | None = None,
 ) -> StagePrediction:
     """Seconds of a whole rollout, stage by stage.
 
@@ -253,6 +316,7 @@ def predict_times(
         frame_size: Width and height of the video in pixels, before it is enlarged for display.
         passes: Denoising passes of a chunk; the clean one comes on top.
         clean_pass: Whether there is a clean one.
+        turns: What is turned to make it fit; None if that is not known.
     """
     chunks = [
         predict_chunk(calibration, plan, chunk, passes=passes, clean_pass=clean_pass)
@@ -268,7 +332,7 @@ def predict_times(
         sum(getattr(chunk, name) for chunk in chunks) for name in ("retrieve_s", "denoise_s", "commit_s")
     )
     made_s = retrieve_s + denoise_s + commit_s + decode_s + written
-    rollout_s = max(made_s, encoded) + calibration.write_fixed_ms / 1e3
+    rollout_s = _side_by_side(calibration, made_s, encoded) + calibration.write_fixed_ms / 1e3
     return StagePrediction(
         load_s=calibration.load_s,
         encode_s=calibration.encode_s,
@@ -283,21 +347,50 @@ def predict_times(
         last_chunk_s=chunks[-1].total_s,
         how=_how(calibration),
         error=(calibration.median_error, calibration.largest_error),
-        notes=tuple(_doubts(calibration, plan)),
+        notes=tuple(_doubts(calibration, plan, turns)),
     )
+
+
+def _side_by_side(calibration: Calibration, made_s: float, encoded_s: float) -> float:
+    """Seconds of a rollout and of encoding its video, which took all cores when it was measured alone.
+
+    On a GPU the slower one counts. On a CPU both want the same cores, and there is only so much of them.
+    """
+    slower = max(made_s, encoded_s)
+    if calibration.threads is None or calibration.cores is None:
+        return slower
+    return max(slower, encoded_s + made_s * min(1.0, calibration.threads / calibration.cores))
 
 
 def _how(calibration: Calibration) -> str:
+    threads = calibration.threads
+    on = f" ({threads} thread{'s' * (threads != 1)})" if threads else ""
     return (
-        f"fitted to {calibration.fitted_chunks} chunks of worldkv profile on {calibration.device_name}, "
-        f"{calibration.made_at:%Y-%m-%d}; off by {calibration.median_error:.0%} (at most "
-        f"{calibration.largest_error:.0%}) on {calibration.held_out_chunks} others"
+        f"by the profile of {calibration.made_at:%Y-%m-%d}, {age(calibration.made_at)} old, on "
+        f"{calibration.device_name}{on}: {calibration.told}; fitted to {calibration.fitted_chunks} chunks, "
+        f"off by {calibration.median_error:.0%} (at most {calibration.largest_error:.0%}) on "
+        f"{calibration.held_out_chunks} others"
     )
 
 
-def _doubts(calibration: Calibration, plan: MemoryPlan) -> list[str]:
+def age(made_at: datetime) -> str:
+    """How long ago, roughly: "2 hours"."""
+    seconds = max(0.0, (datetime.now(UTC) - made_at).total_seconds())
+    for unit, length_s in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length_s)
+        if count:
+            return f"{count} {unit}{'s' * (count != 1)}"
+    return "less than a minute"
+
+
+def _doubts(calibration: Calibration, plan: MemoryPlan, turns: tuple[str, ...] | None) -> list[str]:
     """Where a plan leaves what was measured."""
     doubts = []
+    if calibration.worldkv_version not in ("", _version("worldkv")):
+        doubts.append(f"the profile was made with worldkv {calibration.worldkv_version}")
+    if turns is not None and turns != calibration.turns:
+        was = ", ".join(calibration.turns) or "nothing turned"
+        doubts.append(f"the profile ran with {was}, this with {', '.join(turns) or 'nothing turned'}")
     most = max(plan.visible_tokens(step) for step in plan.steps)
     if most > 1.1 * calibration.most_keys:
         doubts.append(f"chunks attend to {most} keys, the profile to {calibration.most_keys} at most")
@@ -332,8 +425,8 @@ def _key(model: str, device_name: str, dtype: str, torch_version: str) -> str:
     return " | ".join((model, device_name, dtype.removeprefix("torch."), torch_version.partition("+")[0]))
 
 
-def _torch_version() -> str:
+def _version(package: str) -> str:
     try:
-        return metadata.version("torch")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "unknown"

@@ -110,6 +110,7 @@ def _times(config: GenerateConfig, machine: Machine, outline: Outline, placement
         frame_size=outline.frame_size,
         passes=outline.passes,
         clean_pass=config.commit == "clean",
+        turns=placement.turns.words,
     )
     return Times(
         **{name: getattr(told, name) for name in Times.model_fields if name not in ("how", "notes")},

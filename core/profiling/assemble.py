@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -173,14 +174,15 @@ def _network(measured: Measured) -> Network | None:
 
 
 def samples_of(measured: Measured) -> Iterator[Sample]:
-    """Every chunk at its fastest, without the warm-up."""
+    """Every chunk at its fastest, without the warm-up, of the cells that are turned as the first one is."""
+    turns = cells_of(measured.grid)[0].placement.turns
     found = defaultdict[tuple[int, int], list[TimedChunk]](list)
     for timed in measured.chunks:
         if not timed.warm_up:
             found[timed.cell, timed.chunk].append(timed)
     for (number, chunk), some in sorted(found.items()):
         cell = measured.grid[number].cell
-        if cell is not None:
+        if cell is not None and cell.placement.turns == turns:
             fastest = {f"{stage}_ms": min(each.ms[stage] for each in some) for stage in STAGES[:3]}
             yield Sample(plan=cell.plan, chunk=chunk, **fastest)
 
@@ -214,7 +216,13 @@ def _calibration(measured: Measured, device: Device) -> Calibration | None:
         dtype=str(measured.dtype).removeprefix("torch."),
         torch_version=versions()["torch"].partition("+")[0],
         threads=device.threads,
+        cores=os.cpu_count() if device.threads else None,
         made_at=datetime.now(UTC),
+        worldkv_version=versions()["worldkv"],
+        num_chunks=1 + max((each.chunk for each in measured.chunks), default=0),
+        repeats=measured.settings.repeats,
+        modes=tuple(dict.fromkeys(cell.mode for cell in cells)),
+        turns=cells[0].placement.turns.words,
         decode_ms_per_megapixel=statistics.median(decoded or [0.0]) / (frames * width * height / 1e6),
         write_ms_per_megapixel=0.0 if writing is None else writing.frame_ms / written_mp,
         encode_ms_per_megapixel=0.0 if writing is None else writing.encoded_frame_ms / written_mp,

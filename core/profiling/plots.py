@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ModelFilesError, OutputError
 from core.palette import GRID, INK, MODES, MUTED, PAPER, STAGES
-from core.schemas.profile import CellProfile, ChunkTimes, ProfileReport
+from core.schemas.profile import CellProfile, ChunkTimes, ProfileReport, Quartiles, Ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +25,13 @@ MIB: Final = 1 << 20
 SMOOTHED: Final = 5
 """Neighbouring chunks over which a line is smoothed, by their median."""
 
+FAR_APART: Final = 5.0
+"""Largest ratio over smallest, from which they are drawn on a logarithmic scale."""
+
 _PANEL_IN: Final = (5.6, 3.7)
 _MANY: Final = 12  # points from which a line has no markers of its own
+_TITLE_LETTERS: Final = 64  # of a line above a panel
+_LABEL_GAP: Final = 0.062  # between labels at the ends of lines, as a share of the height
 
 
 def can_plot() -> bool:
@@ -45,7 +51,13 @@ def write_plots(report: ProfileReport, folder: Path) -> list[Path]:
     import matplotlib as mpl
 
     written = []
-    drawings = {"chunk-time": _time_figure, "memory": _memory_figure, "stages": _stage_figure}
+    drawings: dict[str, Callable[[ProfileReport], Figure]] = {
+        "chunk-time": _time_figure,
+        "memory": _memory_figure,
+        "stages": _stage_figure,
+    }
+    if report.ratios:
+        drawings = {"ratios": _ratio_figure, **drawings}
     with mpl.rc_context({"svg.hashsalt": "worldkv", "svg.fonttype": "none", "hatch.linewidth": 0.5}):
         for name, draw in drawings.items():
             figure = draw(report)
@@ -64,26 +76,40 @@ def write_plots(report: ProfileReport, folder: Path) -> list[Path]:
 
 def _time_figure(report: ProfileReport) -> Figure:
     budgets = _budgets(report)
+    alone = report.device.threads == 1  # then others' work does not count
     figure, panels = _panels(report, "Time of a chunk against rollout length", len(budgets))
     for axes, budget in zip(panels, budgets, strict=True):
         cells = [cell for cell in report.cells if cell.budget_bytes == budget and cell.chunks]
         scale, unit = _time_unit(cells)
-        for cell in cells:
-            _time_line(axes, cell, scale, connected=report.every_chunk)
-        _dress(axes, "rollout length (chunks)", f"retrieve + denoise + commit ({unit} per chunk)", budget)
+        ends = {
+            cell.mode: _time_line(axes, cell, scale, "cpu_ms" if alone else "chunk_ms", report.every_chunk)
+            for cell in cells
+            if cell.lengths
+        }
+        what = (
+            f"processor time ({unit} per chunk)"
+            if alone
+            else f"retrieve + denoise + commit ({unit} per chunk)"
+        )
+        _dress(axes, "rollout length (chunks)", what, budget)
+        _name_lines(axes, ends)
     return figure
 
 
-def _time_line(axes: Axes, cell: CellProfile, scale: float, *, connected: bool) -> None:
+def _time_line(
+    axes: Axes, cell: CellProfile, scale: float, what: str, connected: bool
+) -> tuple[float, float]:
+    """Draw a mode's times; returns where the line ends."""
     look, by_chunk = MODES[cell.mode], _by_chunk(cell)
     at = sorted(by_chunk)
-    values = [[each.chunk_ms * scale for each in by_chunk[chunk]] for chunk in at]
+    values = [[getattr(each, what) * scale for each in by_chunk[chunk]] for chunk in at]
     middle = _smoothed([statistics.median(some) for some in values]) if connected else None
     if middle is None:  # a point for every rollout length
         lengths = cell.lengths
-        middle = [length.chunk_ms.median * scale for length in lengths]
-        low = [(length.chunk_ms.median - length.chunk_ms.low) * scale for length in lengths]
-        high = [(length.chunk_ms.high - length.chunk_ms.median) * scale for length in lengths]
+        spreads: list[Quartiles] = [getattr(length, what) for length in lengths]
+        middle = [each.median * scale for each in spreads]
+        low = [(each.median - each.low) * scale for each in spreads]
+        high = [(each.high - each.median) * scale for each in spreads]
         at = [length.chunks for length in lengths]
         axes.errorbar(at, middle, yerr=[low, high], fmt="none", ecolor=look.colour, capsize=3, lw=1)
     else:
@@ -91,21 +117,70 @@ def _time_line(axes: Axes, cell: CellProfile, scale: float, *, connected: bool) 
         lows, highs = (_smoothed([_quantile(some, q) for some in values]) for q in (0.25, 0.75))
         axes.fill_between(at, lows, highs, color=look.colour, alpha=0.16, lw=0)
     _line(axes, at, middle, cell.mode)
+    return float(at[-1]), middle[-1]
 
 
 def _memory_figure(report: ProfileReport) -> Figure:
     budgets = _budgets(report)
     figure, panels = _panels(report, "Keys and values held against rollout length", len(budgets))
     for axes, budget in zip(panels, budgets, strict=True):
+        ends = {}
         for cell in report.cells:
             if cell.budget_bytes != budget or not cell.chunks:
                 continue
             held = {each.chunk: each.kv_bytes for each in cell.chunks}
             at = sorted(held)
-            most = accumulate((held[chunk] / MIB for chunk in at), max)
-            _line(axes, [chunk + 1 for chunk in at], list(most), cell.mode)
+            most = list(accumulate((held[chunk] / MIB for chunk in at), max))
+            _line(axes, [chunk + 1 for chunk in at], most, cell.mode)
+            ends[cell.mode] = at[-1] + 1.0, most[-1]
         _dress(axes, "rollout length (chunks)", "most in use by then (MiB)", budget)
+        _name_lines(axes, ends)
     return figure
+
+
+def _ratio_figure(report: ProfileReport) -> Figure:
+    """Ratios of pairs, the rows named; in processor time, and hollow in time."""
+    budgets = list(dict.fromkeys(ratio.budget_bytes for ratio in report.ratios))
+    most = max(sum(ratio.budget_bytes == budget for ratio in report.ratios) for budget in budgets)
+    figure, panels = _panels(
+        report, "Ratios of chunk times, paired", len(budgets), height_in=1.6 + 0.27 * most
+    )
+    for axes, budget in zip(panels, budgets, strict=True):
+        some = [ratio for ratio in report.ratios if ratio.budget_bytes == budget][::-1]
+        for row, ratio in enumerate(some):
+            _spread_row(axes, row + 0.13, ratio, ratio.cpu, filled=True)
+            _spread_row(axes, row - 0.17, ratio, ratio.value, filled=False)
+            axes.annotate(
+                f"{ratio.cpu.median:.2f}",
+                (1, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
+        axes.axvline(1, color=INK, lw=0.9, zorder=1)
+        values = [ratio.cpu.median for ratio in some]
+        far = max(values) > FAR_APART * min(values)
+        axes.set_yticks(range(len(some)), [f"{r.of} / {r.to}, at {r.chunks}" for r in some])
+        axes.set_ylim(-0.6, len(some) - 0.4)
+        _dress(
+            axes, "ratio: median and quartiles; filled: processor time, hollow: time", "", budget, rows=True
+        )
+        if far:
+            axes.set_xscale("log")
+            axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+            axes.minorticks_off()
+            axes.set_xlim(min(r.cpu.low for r in some) / 1.5, max(r.cpu.high for r in some) * 1.5)
+    return figure
+
+
+def _spread_row(axes: Axes, row: float, ratio: Ratio, value: Quartiles, *, filled: bool) -> None:
+    look = MODES[ratio.of]
+    axes.plot((value.low, value.high), (row, row), color=look.colour, lw=1.4, solid_capstyle="butt")
+    inside = look.colour if filled else PAPER
+    axes.plot(value.median, row, look.marker, color=look.colour, markerfacecolor=inside, markersize=5)
 
 
 def _stage_figure(report: ProfileReport) -> Figure:
@@ -131,6 +206,17 @@ def _stage_figure(report: ProfileReport) -> Figure:
                 )
                 start += width
             axes.text(start, row, f" {start:.3g}", va="center", ha="left", fontsize=8, color=INK)
+            if cell.roofline is not None:
+                least, first = cell.roofline.least_ms * scale, row == len(cells) - 1
+                span = (row - 0.41, row + 0.41)
+                axes.plot((least, least), span, color=PAPER, lw=3.6)
+                axes.plot(
+                    (least, least),
+                    span,
+                    color=INK,
+                    lw=1.6,
+                    label="the hardware's limit (without decode, write)" if first else None,
+                )
         axes.set_yticks(range(len(cells)), [cell.mode for cell in cells])
         axes.margins(x=0.12)
         last = max((cell.lengths[-1].chunks for cell in cells), default=0)
@@ -144,11 +230,13 @@ def _stages(report: ProfileReport, cell: CellProfile) -> list[tuple[str, float]]
     return took if report.writing is None else [*took, ("write", report.writing.chunk_ms)]
 
 
-def _panels(report: ProfileReport, title: str, count: int) -> tuple[Figure, list[Axes]]:
+def _panels(
+    report: ProfileReport, title: str, count: int, *, height_in: float = _PANEL_IN[1]
+) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each budget, and what was measured on what below its title."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_PANEL_IN[0] * count, _PANEL_IN[1]), layout="constrained")
+    figure = Figure(figsize=(_PANEL_IN[0] * count, height_in), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     net = report.network
     size = "" if net is None else f", {net.frame_size[0]}x{net.frame_size[1]}"
@@ -157,7 +245,7 @@ def _panels(report: ProfileReport, title: str, count: int) -> tuple[Figure, list
     threads = f", threads: {report.device.threads}" if report.device.threads else ""
     on = f"{model}{scale}{size}, {report.dtype}, {report.device.model}{threads}"
     figure.suptitle(title, x=0.02, ha="left", fontsize=11, color=INK, fontweight="bold")
-    panels[0].set_title(on, loc="left", fontsize=8, color=MUTED)
+    panels[0].set_title(textwrap.fill(on, _TITLE_LETTERS), loc="left", fontsize=8, color=MUTED)
     return figure, list(panels)
 
 
@@ -176,10 +264,37 @@ def _dress(axes: Axes, x: str, y: str, budget: int | None, *, rows: bool = False
     (axes.set_xlim if rows else axes.set_ylim)(0, None)
     if budget is not None:
         axes.set_title(f"budget {budget / (1 << 30):.3g} GiB", loc="right", fontsize=8, color=MUTED)
-    if axes.get_legend_handles_labels()[0]:
-        columns = len(STAGES) if rows else 1
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)} if rows else {"loc": "best"}
-        axes.legend(frameon=False, fontsize=8, handlelength=2.6, ncols=columns, **place)
+    if rows and axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            frameon=False,
+            fontsize=8,
+            handlelength=1.8,
+            ncols=3,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.2),
+        )
+
+
+def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Write every mode's name beside the end of its line, none over another."""
+    top, below = axes.get_ylim()[1], -1.0
+    for mode, (at, value) in sorted(ends.items(), key=lambda end: end[1][1]):
+        place = max(value / top, below + _LABEL_GAP)
+        below = place
+        axes.plot(
+            1.015, place, MODES[mode].marker, color=MODES[mode].colour, markersize=4.5,
+            transform=axes.transAxes, clip_on=False,
+        )  # fmt: skip
+        axes.annotate(
+            mode,
+            (at, value),
+            xytext=(1.03, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            annotation_clip=False,
+        )
 
 
 def _line(axes: Axes, at: Sequence[int], values: Sequence[float], mode: str) -> None:

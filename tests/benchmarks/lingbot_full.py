@@ -59,7 +59,7 @@ def main() -> None:
         parser.error("nothing is retrieved in fewer than 6 chunks")
     deadline = Deadline(args.minutes)
     if args.mid:
-        lingbot_mid.run(torch.device(args.device), deadline, args.chunks)
+        lingbot_mid.run(torch.device(args.device), deadline, args.chunks, args.repeats, args.out)
         return
     print_parity(torch.device(args.device))
     settings = ProfileSettings(

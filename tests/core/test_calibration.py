@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ import pytest
 
 from core.calibration import (
     Calibration,
+    age,
     calibration_path,
+    keep_better,
     load_calibration,
     predict_chunk,
     predict_times,
@@ -268,6 +270,78 @@ class TestFile:
         assert calibration_path() == tmp_path / "worldkv" / "calibration.json"
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         assert calibration_path() == Path.home() / ".cache" / "worldkv" / "calibration.json"
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "told_s"),
+    [(None, None, 3.0), (2, 2, 5.0), (1, 2, 4.0), (1, 4, 3.5), (4, 2, 5.0)],
+)
+def test_on_a_cpu_encoding_takes_cores_from_the_rollout(
+    threads: int | None, cores: int | None, told_s: float
+) -> None:
+    """A rollout of 2 s and an encoding of 3 s."""
+    alone = predict_times(EXACT, plan(), frame_size=(8, 8), passes=PASSES)
+    made = alone.retrieve_s + alone.denoise_s + alone.commit_s + alone.decode_s + alone.write_s - 0.1
+    megapixels = alone.num_frames * 64 * 4 / 1e6
+    slow = {"encode_ms_per_megapixel": 1.5e3 * made / megapixels, "threads": threads, "cores": cores}
+    told = predict_times(EXACT.model_copy(update=slow), plan(), frame_size=(8, 8), passes=PASSES)
+    assert told.total_s - 4.0 - 0.1 == pytest.approx(told_s / 2 * made)
+
+
+class TestBetter:
+    """A short profile, made to look at something else, does not spoil the predictions."""
+
+    LONG = EXACT.model_copy(
+        update={
+            "worldkv_version": "1",
+            "threads": 2,
+            "num_chunks": 90,
+            "repeats": 3,
+            "modes": ("full", "worldkv"),
+        }
+    )
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"num_chunks": 10}, "its rollouts are longer, 90 chunks against 10"),
+            ({"num_chunks": 10, "repeats": 9}, "its rollouts are longer, 90 chunks against 10"),
+            ({"repeats": 1}, "it has more repeats, 3 against 1"),
+            ({"modes": ("worldkv",)}, "it knows more modes: full"),
+            ({}, ""),
+            ({"num_chunks": 120, "repeats": 1}, ""),
+            ({"repeats": 4, "modes": ("worldkv",)}, ""),
+            ({"num_chunks": 10, "threads": 1}, ""),
+            ({"num_chunks": 10, "turns": ("the network's weights are int8",)}, ""),
+            ({"num_chunks": 10, "worldkv_version": "2"}, ""),
+        ],
+    )
+    def test_the_longer_one_stays(self, tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+        path = tmp_path / "c.json"
+        newer = self.LONG.model_copy(update={**changes, "load_s": 9.0})
+        assert keep_better(self.LONG, path=path).reason == ""
+        kept = keep_better(newer, path=path)
+        assert (kept.path, kept.reason) == (path, reason)
+        assert kept.calibration == (self.LONG if reason else newer)
+        found = load_calibration("mini", "abacus", "float32", torch_version="2.13.0", path=path)
+        assert found == kept.calibration
+
+    def test_a_prediction_tells_whose_it_is(self) -> None:
+        ours = self.LONG.model_copy(update={"made_at": datetime.now(UTC) - timedelta(hours=50)})
+        told = predict_times(ours, plan(), frame_size=(8, 8), passes=PASSES, turns=("weights are int8",))
+        assert f"by the profile of {ours.made_at:%Y-%m-%d}, 2 days old, on abacus (2 threads): " in told.how
+        assert "3 rollouts of 90 chunks with full, worldkv; fitted to 30 chunks" in told.how
+        assert told.notes == (
+            "the profile was made with worldkv 1",
+            "the profile ran with nothing turned, this with weights are int8",
+        )
+
+    @pytest.mark.parametrize(
+        ("seconds", "told"),
+        [(-5, "less than a minute"), (60, "1 minute"), (7300, "2 hours"), (90000, "1 day")],
+    )
+    def test_age(self, seconds: float, told: str) -> None:
+        assert age(datetime.now(UTC) - timedelta(seconds=seconds)) == told
 
 
 def test_knows_no_torch() -> None:

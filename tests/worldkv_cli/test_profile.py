@@ -49,7 +49,11 @@ def test_tables_files_and_calibration(tmp_path: Path) -> None:
     assert "out/profile.json" in lines
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         [
-            *(f"{name}.{kind}" for name in ("chunk-time", "memory", "stages") for kind in ("png", "svg")),
+            *(
+                f"{name}.{kind}"
+                for name in ("chunk-time", "memory", "ratios", "stages")
+                for kind in ("png", "svg")
+            ),
             "profile.csv",
             "profile.json",
             "trace-0-sliding-7.json",
@@ -122,6 +126,35 @@ def test_budget_that_nothing_fits() -> None:
     told = profile(*SMALL, "--vram-budget", "1MB")
     assert told.exit_code == 2
     assert told.stderr.startswith("error: nothing of the grid fits: 8 chunks need ")
+
+
+def test_one_layer_times_what_does_not_fit() -> None:
+    few = ("--chunks", "6", "--repeats", "1", "--modes", "full", "--vram-budget", "1MB")
+    told = profile(*few, "--one-layer", "--out", "out")
+    assert told.exit_code == 0
+    lines = told.stdout.splitlines()
+    at = lines.index("does not fit for real")
+    assert lines[at + 2].startswith("full  6 chunks need ")
+    assert "note: all layers share one layer's keys and values: times are real, memory is not" in lines
+
+
+def test_several_budgets() -> None:
+    few = ("--chunks", "6", "--repeats", "1", "--modes", "sink", "--json")
+    report = json.loads(profile(*few, "--vram-budget", "1GiB,2MB,2GiB").stdout)
+    cells = {cell["budget_bytes"]: cell for cell in report["cells"]}
+    assert list(cells) == [1 << 30, 2_000_000, 2 << 30]
+    assert [len(cell["chunks"]) for cell in cells.values()] == [6, 0, 6]
+    assert cells[2_000_000]["refused"].startswith("6 chunks need ")
+
+
+def test_short_profile_leaves_the_better_calibration() -> None:
+    assert profile(*SMALL, "--out", "long").stderr == ""
+    kept = calibration_path().read_text()
+    told = profile("--chunks", "6", "--repeats", "1", "--modes", "sliding,worldkv", "--out", "short")
+    assert told.exit_code == 0
+    assert told.stderr.startswith("warning: the calibration of ")
+    assert " stays, its rollouts are longer, 8 chunks against 6: " in told.stderr
+    assert calibration_path().read_text() == kept
 
 
 def test_missing_checkpoint() -> None:

@@ -199,7 +199,7 @@ def _run(settings: ProfileSettings, out: Path | None, *, as_json: bool, quiet: b
 
 def _leave(outcome: Outcome, folder: Path) -> list[Path]:
     """Write files and figures, and keep the calibration; returns what there is to look at."""
-    from core.calibration import save_calibration
+    from core.calibration import age, keep_better
     from core.profiling.output import write_report
     from core.profiling.plots import EXTRA_HINT, can_plot, write_plots
 
@@ -211,6 +211,12 @@ def _leave(outcome: Outcome, folder: Path) -> list[Path]:
     else:
         print_warning(f"no figures without matplotlib: {EXTRA_HINT}")
     if outcome.calibration is not None and outcome.report.status == "done":
-        kept = save_calibration(outcome.calibration)
-        left += [kept] if kept is not None else []
+        kept = keep_better(outcome.calibration)
+        if kept.reason:
+            ours = kept.calibration
+            print_warning(
+                f"the calibration of {ours.made_at:%Y-%m-%d} ({age(ours.made_at)} old) stays, {kept.reason}: "
+                f"{kept.path}"
+            )
+        left += [kept.path] if kept.path is not None else []
     return left

@@ -1,5 +1,7 @@
 """Large models at a tiny share of their size with random weights: every memory mode runs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from core.profiling.sizes import model_sizes
 from core.schemas.profile import ProfileReport
 
 CPU = torch.device("cpu")
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 TINY = {"size": "64x64"}
 
 
@@ -68,3 +71,19 @@ def test_random_parts_give_finite_numbers() -> None:
     assert all(p.isfinite().all() for p in vae.network.parameters())
     network = random_network(sizes.network, WeightPlacement(), CPU, torch.float32)
     assert all(p.isfinite().all() for p in network.parameters())
+
+
+@NEEDS_CUDA
+@pytest.mark.parametrize("model", ["lingbot-v2", "matrix-game"])
+def test_on_a_gpu(model: str) -> None:
+    asked = settings(model)
+    alone = replace(asked, modes=("worldkv",), settings={**TINY, "device": "cuda", "dtype": "bfloat16"})
+    found = run_profile(alone, {})
+    (cell,) = found.report.cells
+    assert found.report.hardware.to_device_bytes_per_s > 0
+    assert cell.peak_bytes is not None
+    assert cell.peak_bytes > 0
+    overhead = cell.overhead
+    assert min(overhead.product_ms, overhead.attention_ms) > 0
+    # A kernel counts once: as its operation's, not beside it.
+    assert overhead.product_ms + overhead.attention_ms + overhead.between_ms <= overhead.chunk_ms * 1.001

@@ -186,7 +186,9 @@ class TestFiles:
     def test_figures(self, tmp_path: Path) -> None:
         written = write_plots(report(), tmp_path)
         assert sorted(path.name for path in written) == sorted(
-            f"{name}.{kind}" for name in ("chunk-time", "memory", "stages") for kind in ("png", "svg")
+            f"{name}.{kind}"
+            for name in ("chunk-time", "memory", "ratios", "stages")
+            for kind in ("png", "svg")
         )
         for path in written:
             if path.suffix == ".png":
@@ -197,6 +199,7 @@ class TestFiles:
                 "chunk-time": "rollout length (chunks)",
                 "memory": "most in use by then (MiB)",
                 "stages": "median time before chunk 8 (ms per chunk)",
+                "ratios": "ratio: median and quartiles; filled: processor time, hollow: time",
             }
             assert labels[path.stem] in text
             assert all(mode in text for mode in ("full", "sliding", "worldkv"))
