@@ -1,8 +1,10 @@
 """Controls that are matched to their revisits in gap and time."""
 
 import numpy as np
+import pytest
 
-from core.fidelity.controls import SLACK_FRAMES, matched_controls
+from core.fidelity import controls as searched
+from core.fidelity.controls import GRID_FRAMES, SLACK_FRAMES, matched_controls, matched_couples
 from core.fidelity.pairs import FramePair, revisit_pairs, view_distance
 from tests.core.fidelity.scenes import OUT_AND_BACK, turning
 
@@ -65,3 +67,41 @@ def test_an_even_path_gets_the_gaps_of_its_pairs() -> None:
     pairs = revisit_pairs(c2w)
     gaps, ours = (np.mean([p.gap_frames for p in some]) for some in (pairs, matched_controls(c2w, pairs)))
     assert abs(gaps - ours) < 20
+
+
+def counted_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many views every call compares from now on."""
+    rows: list[int] = []
+
+    def count(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        rows.append(len(a))
+        return view_distance(a, b)
+
+    monkeypatch.setattr(searched, "view_distance", count)
+    return rows
+
+
+@pytest.mark.parametrize("num_frames", [3000, 20_000])
+def test_a_path_of_views_that_are_all_near_is_not_compared_whole(
+    num_frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays between the 27 degrees of a revisit and the 54 of a control from its start."""
+    c2w = turning(25 * (1 - np.cos(np.arange(num_frames) / 100)))
+    rows = counted_rows(monkeypatch)
+    assert matched_controls(c2w, [FramePair(1500 + i, 200) for i in range(3)]) == []
+    assert sum(rows) < num_frames + GRID_FRAMES**2 / 2 + 3 * 60_000
+
+
+def test_a_glance_elsewhere_in_a_long_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    yaws = np.zeros(20_000)
+    yaws[19_900:] = 90.0
+    rows = counted_rows(monkeypatch)
+    (couple,) = matched_couples(turning(yaws), [FramePair(later=1000, earlier=0)])
+    assert couple[0] == FramePair(later=1000, earlier=0)
+    assert couple[1].later >= 19_900
+    assert sum(rows) < 20_000 + GRID_FRAMES**2 / 2 + 60_000
+
+
+def test_couples_are_the_pairs_with_their_controls() -> None:
+    pairs = revisit_pairs(LAPS)
+    assert matched_couples(LAPS, pairs) == list(zip(pairs, matched_controls(LAPS, pairs), strict=True))
