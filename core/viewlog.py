@@ -53,6 +53,8 @@ def chunk_view(
     cameras: Float64[np.ndarray, "frames 4 4"],
     kept_counts: Integer[np.ndarray, " tokens"],
     num_layers: int,
+    *,
+    batch: int = 1,
 ) -> ChunkView:
     """The line of a chunk.
 
@@ -62,18 +64,25 @@ def chunk_view(
         cameras: Camera-to-world of its video frames.
         kept_counts: In how many layers each of its tokens is stored.
         num_layers: Layers there are.
+        batch: Over how many worlds the counts are summed.
+
+    Raises:
+        InputError: A token is counted more often than there are layers and worlds.
     """
+    places, most = num_layers * batch, int(kept_counts.max(initial=0))
+    if most > places:
+        raise InputError(f"a token is stored {most} times in {num_layers} layers of {batch} worlds")
     latent = viewpoints.frames_of(chunk)
     fx_px = float(viewpoints.intrinsics[latent.start, 0])
     fov_deg = 2 * float(np.degrees(np.arctan(viewpoints.image_size[0] / 2 / fx_px)))
-    shares = np.ceil(kept_counts * (WHOLE / num_layers)).astype(np.uint8)  # one layer of many is not none
+    shares = -(-kept_counts.astype(np.int64) * WHOLE // places)  # rounded up: one layer of many is not none
     return ChunkView(
         chunk=chunk,
         grid=viewpoints.grid,
         fov_deg=round(fov_deg, 3),
         cameras=_pack(cameras[:, :3]),
         viewpoints=_pack(viewpoints.c2w[latent.start : latent.stop, :3]),
-        kept=pack_bytes(shares.tobytes()),
+        kept=pack_bytes(shares.astype(np.uint8).tobytes()),
     )
 
 

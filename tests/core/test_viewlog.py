@@ -1,6 +1,8 @@
 """The log of cameras and kept tokens."""
 
 import json
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,25 @@ class TestLines:
             log.append(line(kept=1, num_layers=300))
         (view,) = read_views(tmp_path / "views.jsonl")
         assert (view.kept == 1).all()
+
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_shares_of_any_depth(self, tmp_path: Path, batch: int) -> None:
+        with ViewLog(tmp_path / "views.jsonl") as log:
+            for depth in range(1, 101):
+                places = depth * batch
+                counts = np.arange(VIEWS.tokens_per_chunk, dtype=np.int32) % (places + 1)
+                counts[-1] = places
+                log.append(chunk_view(VIEWS, 0, VIEWS.c2w[:2], counts, depth, batch=batch))
+        for depth, view in enumerate(read_views(tmp_path / "views.jsonl"), start=1):
+            places = depth * batch
+            counts = np.arange(VIEWS.tokens_per_chunk) % (places + 1)
+            counts[-1] = places
+            expected = [math.ceil(Fraction(255 * int(count), places)) for count in counts]
+            assert view.kept.reshape(-1).tolist() == expected
+
+    def test_more_than_there_are_is_refused(self) -> None:
+        with pytest.raises(InputError, match="a token is stored 8 times in 4 layers of 1 worlds"):
+            line(kept=8)
 
     def test_a_torn_last_line_is_left_out(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = tmp_path / "views.jsonl"
