@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -93,6 +94,7 @@ def compare_pairs(
     controls: Sequence[FramePair],
     *,
     motion: float,
+    least_mse: float | None = None,
 ) -> RevisitFidelity:
     """The same from the frames of the pairs alone.
 
@@ -101,12 +103,15 @@ def compare_pairs(
         pairs: First visit and revisit.
         controls: Pairs that look elsewhere.
         motion: Mean absolute change from frame to frame, grey levels of 255.
+        least_mse: Squared grey levels that the error counts as at least; None for what rounding leaves, as in
+            frames that were never coded.
     """
+    floored = psnr if least_mse is None else partial(psnr, least_mse=least_mse)
     pairs, controls = (
         [p for p in some if p.later in frames and p.earlier in frames] for some in (pairs, controls)
     )
-    psnrs, ssims = _each(psnr, frames, pairs), _each(ssim, frames, pairs)
-    control_psnrs, control_ssims = _each(psnr, frames, controls), _each(ssim, frames, controls)
+    psnrs, ssims = _each(floored, frames, pairs), _each(ssim, frames, pairs)
+    control_psnrs, control_ssims = _each(floored, frames, controls), _each(ssim, frames, controls)
     return RevisitFidelity(
         pairs=tuple(pairs),
         controls=tuple(controls),

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from core.fidelity.compare import compare_pairs
 from core.fidelity.controls import matched_controls
 from core.fidelity.pairs import FramePair, revisit_pairs
+from core.fidelity.pictures import CODED_MSE
 from core.report.source import RunSource
 from trajectories.summary import MAX_SEARCHED_FRAMES
 
@@ -88,8 +89,8 @@ def wanted_pairs(run: RunSource) -> tuple[Wanted, str]:
 
 
 def score(wanted: Wanted, frames: dict[int, Frame]) -> Revisits:
-    """Compare the pairs of which both frames are there."""
-    found = compare_pairs(frames, wanted.pairs, wanted.controls, motion=0.0)
+    """Compare the pairs of which both frames are there; what coding leaves counts as no error."""
+    found = compare_pairs(frames, wanted.pairs, wanted.controls, motion=0.0, least_mse=CODED_MSE)
     return Revisits(
         tuple(Scored(p, db) for p, db in zip(found.pairs, found.psnr_db, strict=True)),
         tuple(Scored(p, db) for p, db in zip(found.controls, found.control_psnr_db, strict=True)),
