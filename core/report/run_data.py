@@ -13,11 +13,10 @@ MOST_RECALLS: Final = 24
 def run_data(run: RunSource) -> dict[str, Any]:
     """Starts of chunks, what each recalls, and what is said of the current one."""
     chunks = run.chunks
-    latent = len(run.track.latent_ends) // len(chunks) if run.track is not None and chunks else 1
     return {
         "starts": [record.first_frame for record in chunks] or [0],
         "frames": run.num_frames,
-        "stride": max(1, chunks[-1].num_frames // latent) if chunks else 1,
+        "stride": run.track.stride if run.track is not None else 1,
         "recalls": [_recalls(run, index) for index in range(len(chunks))] or [[]],
         "now": [
             [

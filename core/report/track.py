@@ -24,22 +24,26 @@ class Track:
     Attributes:
         cameras: Camera-to-world of every video frame, as the trajectory has it.
         viewpoints: The same of every latent frame, as the memory takes it.
+        stride: Video frames of a latent frame; the very first one is a single frame.
         latent_ends: Last video frame of every latent frame.
         fov_deg: Horizontal field of view.
     """
 
     cameras: Float64[np.ndarray, "frames 4 4"]
     viewpoints: Float64[np.ndarray, "latent_frames 4 4"]
+    stride: int
     latent_ends: Int64[np.ndarray, " latent_frames"]
     fov_deg: float
 
     @classmethod
     def of_views(cls, views: Sequence[View], chunks: Sequence[ChunkRecord]) -> Track:
         """From the log of a run."""
+        stride = frame_stride(len(views[-1].cameras), len(views[-1].viewpoints), alone=len(views) == 1)
         return cls(
             np.concatenate([view.cameras for view in views]),
             np.concatenate([view.viewpoints for view in views]),
-            latent_ends(chunks, len(views[0].viewpoints)),
+            stride,
+            latent_ends(chunks, len(views[0].viewpoints), stride),
             views[0].fov_deg,
         )
 
@@ -51,8 +55,9 @@ class Track:
         frames = sum(record.num_frames for record in chunks)
         latent = len(chunks) * planned.chunk_frames
         fov = 2 * float(np.degrees(np.arctan(planned.image_size[0] / 2 / planned.intrinsics[0, 0])))
-        ends = latent_ends(chunks, planned.chunk_frames)
-        return cls(cameras[:frames], planned.c2w[:latent], ends, round(fov, 3))
+        stride = frame_stride(chunks[-1].num_frames, planned.chunk_frames, alone=len(chunks) == 1)
+        ends = latent_ends(chunks, planned.chunk_frames, stride)
+        return cls(cameras[:frames], planned.c2w[:latent], stride, ends, round(fov, 3))
 
     @cached_property
     def reckoned(self) -> bool:
@@ -75,8 +80,22 @@ class Track:
         return np.stack([self.latent_ends[chosen].astype(np.float64), x, height, z, yaw[chosen]], axis=1)
 
 
-def latent_ends(chunks: Sequence[ChunkRecord], chunk_frames: int) -> Int64[np.ndarray, " latent_frames"]:
-    """Last video frame of every latent frame; a codec gives the very first one fewer."""
-    stride = max(1, chunks[-1].num_frames // chunk_frames)
+def frame_stride(num_frames: int, latent_frames: int, *, alone: bool) -> int:
+    """Video frames of a latent frame.
+
+    Args:
+        num_frames: Video frames of the last chunk.
+        latent_frames: Its latent frames.
+        alone: Whether it is also the first chunk, whose first latent frame is a single video frame.
+    """
+    if alone and latent_frames > 1:
+        return max(1, (num_frames - 1) // (latent_frames - 1))
+    return max(1, num_frames // latent_frames)
+
+
+def latent_ends(
+    chunks: Sequence[ChunkRecord], chunk_frames: int, stride: int
+) -> Int64[np.ndarray, " latent_frames"]:
+    """Last video frame of every latent frame."""
     back = stride * np.arange(chunk_frames - 1, -1, -1)
     return np.concatenate([record.first_frame + record.num_frames - 1 - back for record in chunks])
