@@ -1,9 +1,9 @@
-"""Memory by chunk: measured, predicted, and the budget."""
+"""Memory by chunk as measured, the peak that was predicted, and the budget."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float64
@@ -32,20 +32,6 @@ def bank_bytes(chunks: Sequence[ChunkRecord], tier: str) -> Float64[np.ndarray, 
     return by_chunk(chunks, lambda record: getattr(record.bank_bytes, tier))
 
 
-def predicted_bytes(run: RunSource, tier: str) -> Float64[np.ndarray, " chunks"] | None:
-    """What the plan foresaw for every chunk: what is always there, and what the bank then holds.
-
-    None if the run says nothing of it, or if another process' memory is counted with it (resident memory).
-    """
-    plan: Mapping[str, Any] = run.log.plan
-    peak = plan.get(f"predicted_{tier}_bytes")
-    if not peak:
-        return None
-    bank = plan.get(f"bank_{tier}_bytes") or 0
-    held = bank_bytes(run.chunks, tier)
-    return float(peak) - float(bank) + held
-
-
 def unit_of(largest: int | float) -> tuple[str, int]:
     """GiB or MiB, whichever suits."""
     return ("GiB", GIB) if largest >= GIB else ("MiB", MIB)
@@ -55,10 +41,10 @@ def _tier_figure(run: RunSource, tier: str) -> tuple[str, str] | None:
     chunks, columns = run.chunks, Columns.of(len(run.chunks))
     field = _MEASURED.get(tier)
     measured = by_chunk(chunks, lambda r: getattr(r, field)) if field else np.zeros(len(chunks))
-    held, planned = bank_bytes(chunks, tier), predicted_bytes(run, tier)
+    held, predicted = bank_bytes(chunks, tier), int(run.log.plan.get(f"predicted_{tier}_bytes") or 0)
     if not len(chunks) or not (measured.any() or held.any()):
         return None
-    largest = float(max(measured.max(), held.max(), planned.max() if planned is not None else 0))
+    largest = float(max(measured.max(), held.max(), predicted))
     budget = run.log.plan.get(f"{tier}_budget_bytes")
     unit, unit_bytes = unit_of(largest)
     top = max(largest, budget if budget and budget < FAR_ABOVE * largest else 0)
@@ -75,30 +61,42 @@ def _tier_figure(run: RunSource, tier: str) -> tuple[str, str] | None:
     colour, x = f"var(--tier-{tier})", columns.middles
     bank = (columns.largest(held) / unit_bytes).tolist()
     chart.band(x, [0.0] * len(x), bank, Fill(colour, LOOKS[tier].hatch, 0.45))
-    if planned is not None:
-        foreseen = (columns.largest(planned) / unit_bytes).tolist()
-        chart.line(list(zip(x, foreseen, strict=True)), colour, dashes="6 4")
+    if predicted:
+        foreseen = predicted / unit_bytes
+        chart.line([(0, foreseen), (len(chunks), foreseen)], colour, dashes="6 4")
     if measured.any():
         found = (columns.largest(measured) / unit_bytes).tolist()
         chart.line(list(zip(x, found, strict=True)), colour, width=2.4)
     if budget and budget < FAR_ABOVE * largest:
         chart.rule(budget / unit_bytes, f"budget {budget / unit_bytes:,.4g} {unit}", "var(--ink)")
-    return chart.svg(), _caption(
-        run, tier, budget, measured=bool(measured.any()), planned=planned is not None
-    )
+    said = ["Area: what the bank holds there."] if held.any() else []
+    said += _lines_words(tier, measured=bool(measured.any()), predicted=predicted)
+    said += _budget_words(tier, budget, largest)
+    return chart.svg(), " ".join([*said, columns.note]).strip()
 
 
-def _caption(run: RunSource, tier: str, budget: int | None, *, measured: bool, planned: bool) -> str:
-    said = ["Area: what the bank holds there."] if bank_bytes(run.chunks, tier).any() else []
+def _lines_words(tier: str, *, measured: bool, predicted: int) -> list[str]:
+    said = []
     if measured:
         what = {"device": "peak of the chunk on the device", "host": "resident memory of the process"}[tier]
         said.append(f"Line: measured, {what}.")
-    if planned:
-        said.append("Dashed: predicted before the run; its pools are allocated at their peak from the start.")
+    if predicted:
+        unit, unit_bytes = unit_of(predicted)
+        said.append(f"Dashed: the peak predicted before the run, {predicted / unit_bytes:,.4g} {unit}.")
+    return said
+
+
+def _budget_words(tier: str, budget: int | None, largest: float) -> list[str]:
+    """What the drawing leaves open about the budget.
+
+    Args:
+        tier: The tier.
+        budget: Bytes; None if none was set.
+        largest: Bytes of the highest curve drawn.
+    """
     if budget is None:
-        said.append("No budget was set." if tier != "disk" else "")
-    elif not budget < FAR_ABOVE * max(getattr(r, _MEASURED.get(tier, "host_bytes")) for r in run.chunks):
-        unit, unit_bytes = unit_of(budget)
-        said.append(f"The budget, {budget / unit_bytes:,.4g} {unit}, lies far above.")
-    columns = Columns.of(len(run.chunks))
-    return " ".join([*said, columns.note]).strip()
+        return ["No budget was set."] if tier != "disk" else []
+    if budget < FAR_ABOVE * largest:
+        return []
+    unit, unit_bytes = unit_of(budget)
+    return [f"The budget, {budget / unit_bytes:,.4g} {unit}, lies far above."]

@@ -1,5 +1,6 @@
 """Run folders for reports: one real rollout, and logs as long as one likes without any."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def real_run(folder: Path, *, name: str = "there-and-back", **settings) -> Path:
     return folder / "run"
 
 
-def record(chunk: int, *, recalled: tuple[int, ...] = (), frames: int = 12) -> ChunkRecord:
+def chunk_record(chunk: int, *, recalled: tuple[int, ...] = (), frames: int = 12) -> ChunkRecord:
     """A chunk of a LingBot-sized run."""
     return ChunkRecord(
         chunk=chunk,
@@ -56,8 +57,18 @@ def record(chunk: int, *, recalled: tuple[int, ...] = (), frames: int = 12) -> C
     )
 
 
-def made_up_run(folder: Path, num_chunks: int, *, recalls: int = 3, **changes) -> Path:
-    """Logs of a run that nobody made: no video."""
+def made_up_run(
+    folder: Path, num_chunks: int, *, recalls: int = 3, record: Mapping[str, object] | None = None, **changes
+) -> Path:
+    """Logs of a run that nobody made: no video.
+
+    Args:
+        folder: Where to; it is made.
+        num_chunks: Chunks.
+        recalls: Past chunks that each recalls at most.
+        record: What is otherwise in every chunk's record.
+        changes: What is otherwise in run.json.
+    """
     folder.mkdir()
     latent_frames = 3 * max(1, num_chunks)
     c2w = yaw_c2w(np.linspace(0.0, 720.0, latent_frames), _walk(latent_frames))
@@ -67,7 +78,9 @@ def made_up_run(folder: Path, num_chunks: int, *, recalls: int = 3, **changes) -
     with ChunkLog(folder / "chunks.jsonl") as log, ViewLog(folder / "views.jsonl") as view_log:
         for chunk in range(num_chunks):
             past = tuple(range(0, chunk, max(1, chunk // recalls)))[:recalls] if chunk else ()
-            made = record(chunk, recalled=past)
+            made = ChunkRecord.model_validate(
+                chunk_record(chunk, recalled=past).model_dump() | dict(record or {})
+            )
             cameras = np.repeat(c2w[3 * chunk : 3 * chunk + 3], 4, axis=0)[: made.num_frames]
             view_log.append(chunk_view(views, chunk, cameras, counts, 4))
             log.append(made)
