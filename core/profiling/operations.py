@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 from torch._ops import OpOverload
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -163,10 +164,10 @@ def _by_kind(
     *,
     on_device: bool,
 ) -> dict[str, Taken]:
-    """Self times of torch's operations; what a kernel takes is its operation's."""
+    """Self times of torch's operations; a kernel of a GPU is an event, too, but its time is in theirs."""
     events = [
-        event for event in profiler.events() if "::" in event.name
-    ]  # else a kernel beside its operation
+        event for event in profiler.events() if event.device_type == DeviceType.CPU and "::" in event.name
+    ]
     tops = sorted((each for each in events if _top(each) is each), key=lambda each: each.time_range.start)
     places = dict(zip(map(id, tops), _places([each.name for each in tops], askers), strict=True))
     ms, calls = defaultdict[str, float](float), Counter[str]()
