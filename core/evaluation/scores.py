@@ -14,10 +14,36 @@ from core.evaluation.protocol import Protocol
 from core.evaluation.recording import Recording
 from core.evaluation.retrieval import retrieval_score
 from core.evaluation.truth import find_truth, truth_psnrs, truth_score, why_no_truth
-from core.fidelity.controls import matched_controls
+from core.fidelity.controls import matched_couples
 from core.fidelity.pairs import FramePair, revisit_pairs
 from core.fidelity.pictures import sharpness
 from core.schemas.eval import PairMeans, RawFidelity, RunScore
+from trajectories.summary import MAX_SEARCHED_FRAMES
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What is compared of a run.
+
+    Attributes:
+        pairs: Revisits of which both frames are there.
+        couples: Those of them whose controls are there, too, with these: what the gain is made of.
+        searched: Whether the path was searched at all.
+    """
+
+    pairs: Sequence[FramePair] = ()
+    couples: Sequence[tuple[FramePair, FramePair]] = ()
+    searched: bool = True
+
+    @property
+    def controls(self) -> list[FramePair]:
+        """Of the couples."""
+        return [control for _, control in self.couples]
+
+    @property
+    def frames(self) -> set[int]:
+        """All that are looked at."""
+        return {f for pair in (*self.pairs, *self.controls) for f in (pair.later, pair.earlier)}
 
 
 @dataclass(frozen=True)
@@ -41,15 +67,16 @@ def score_run(recording: Recording, place: Place, protocol: Protocol, metrics: M
     Raises:
         InputError: The video cannot be read.
     """
-    pairs, controls = _pairs(recording, protocol, place.stop)
-    truth = find_truth(recording, pairs, protocol, place.stop)
-    wanted = {f for pair in (*pairs, *controls) for f in (pair.later, pair.earlier)} | {0}
-    footage = read_footage(recording, wanted | (truth.frames if truth else frozenset()), place.stop)
+    found = _compared(recording, protocol, place.stop)
+    truth = find_truth(recording, found.pairs, protocol, place.stop)
+    footage = read_footage(recording, found.frames | {0} | (truth.frames if truth else set()), place.stop)
     frames = footage.frames
     true = {} if truth is None else truth_psnrs(truth, frames)
     compare = partial(compare_frames, frames, c2w=recording.c2w, metrics=metrics, truth=true)
-    returns, elsewhere = compare(pairs, kind="revisit"), compare(controls, kind="control")
+    returns, elsewhere = compare(found.pairs, kind="revisit"), compare(found.controls, kind="control")
     revisit, control = means_of(returns), means_of(elsewhere)
+    coupled = {pair for pair, _ in found.couples}
+    matched = means_of([each for each, pair in zip(returns, found.pairs, strict=True) if pair in coupled])
     config, log = recording.config, recording.log
     return RunScore(
         folder=str(recording.folder),
@@ -63,24 +90,26 @@ def score_run(recording: Recording, place: Place, protocol: Protocol, metrics: M
         status=log.status,
         frames=footage.num_frames,
         fps=recording.video.fps,
-        gain=gain_of(revisit, control),
+        gain=gain_of(matched, control),
         revisit=revisit,
         control=control,
-        control_gap_off_frames=_gap_off(pairs, controls),
+        control_gap_off_frames=_gap_off(found.couples),
         motion=footage.motion,
-        start_sharpness=_start_sharpness(footage, pairs),
+        start_sharpness=_start_sharpness(footage, found.pairs),
         raw=_raw(recording, protocol, revisit),
         truth=None if truth is None else truth_score(truth, frames, true),
         no_truth=why_no_truth(recording),
         retrieval=retrieval_score(recording, place.stop),
-        notes=(*recording.notes, *_notes(recording, protocol, pairs, controls)),
+        notes=(*recording.notes, *_notes(recording, protocol, found)),
         pairs=(*returns, *elsewhere),
     )
 
 
-def _pairs(recording: Recording, protocol: Protocol, stop: int) -> tuple[list[FramePair], list[FramePair]]:
+def _compared(recording: Recording, protocol: Protocol, stop: int) -> _Compared:
     """Revisits and controls of the whole script, as far as there are frames."""
     c2w = recording.c2w
+    if len(c2w) > MAX_SEARCHED_FRAMES:
+        return _Compared(searched=False)
     pairs = revisit_pairs(
         c2w,
         max_distance=protocol.max_distance,
@@ -88,17 +117,16 @@ def _pairs(recording: Recording, protocol: Protocol, stop: int) -> tuple[list[Fr
         max_pairs=protocol.max_pairs,
         given_frames=recording.given_frames,
     )
-    controls = matched_controls(c2w, pairs, given_frames=recording.given_frames, seed=protocol.seed)
-    there = [i for i, each in enumerate(pairs) if each.later < stop]
-    if not controls:
-        return [pairs[i] for i in there], []
-    # A control that lies after the end goes, and its pair stays.
-    return [pairs[i] for i in there], [controls[i] for i in there if controls[i].later < stop]
+    couples = matched_couples(c2w, pairs, given_frames=recording.given_frames, seed=protocol.seed)
+    return _Compared(
+        [pair for pair in pairs if pair.later < stop],
+        [couple for couple in couples if max(each.later for each in couple) < stop],
+    )
 
 
-def _gap_off(pairs: Sequence[FramePair], controls: Sequence[FramePair]) -> float | None:
+def _gap_off(couples: Sequence[tuple[FramePair, FramePair]]) -> float | None:
     """By how many frames the gaps of controls differ from those of their pairs, on average."""
-    offs = [abs(a.gap_frames - b.gap_frames) for a, b in zip(pairs, controls, strict=False)]
+    offs = [abs(pair.gap_frames - control.gap_frames) for pair, control in couples]
     return float(np.mean(offs)) if offs else None
 
 
@@ -120,15 +148,18 @@ def _raw(recording: Recording, protocol: Protocol, revisit: PairMeans | None) ->
     return RawFidelity(psnr_db=logged.psnr_db, compression_db=revisit.psnr_db - logged.psnr_db)
 
 
-def _notes(
-    recording: Recording, protocol: Protocol, pairs: Sequence[FramePair], controls: Sequence[FramePair]
-) -> Iterator[str]:
+def _notes(recording: Recording, protocol: Protocol, found: _Compared) -> Iterator[str]:
     if recording.config.model == "mini" and recording.enlargement == 1:
         yield "frames in their own size lose half of their colours' resolution in the MP4: 31 dB are left"
-    if not pairs:
+    pairs, couples = len(found.pairs), len(found.couples)
+    if not found.searched:
+        yield f"revisits are searched in paths of up to {MAX_SEARCHED_FRAMES:,} frames, this one is longer"
+    elif not pairs:
         yield (
             f"the camera never returns: no frame comes within {protocol.max_distance:g} of an earlier one, "
             f"{protocol.min_gap_frames} frames or more before"
         )
-    elif not controls:
+    elif not couples:
         yield "the camera never looks elsewhere: there is no control, and so no gain"
+    elif couples < pairs:
+        yield f"{pairs - couples} of {pairs} revisits have no control in the video: the gain is of the others"

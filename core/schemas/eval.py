@@ -128,8 +128,11 @@ class RunScore(_Record):
     status: str
     frames: Count = Field(description="Video frames that were compared.")
     fps: Finite
-    gain: Gain | None = Field(description="None where the camera never returns, or never looks elsewhere.")
-    revisit: PairMeans | None
+    gain: Gain | None = Field(
+        description="Of the revisits that have a control. None where the camera never returns, or never "
+        "looks elsewhere."
+    )
+    revisit: PairMeans | None = Field(description="Of all revisits, also those without a control.")
     control: PairMeans | None
     control_gap_off_frames: Finite | None = Field(
         description="By how many frames gaps of controls differ from their pairs', on average."

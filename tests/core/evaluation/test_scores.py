@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from core.evaluation import scores
 from core.evaluation.comparison import Metrics
 from core.evaluation.protocol import Protocol
 from core.evaluation.scores import Place, score_run
@@ -137,3 +138,34 @@ def test_colours_of_small_videos_are_lost(tmp_path: Path, traj: Path, world: np.
     assert run.notes == (
         "frames in their own size lose half of their colours' resolution in the MP4: 31 dB are left",
     )
+
+
+def test_a_gain_is_of_revisits_with_their_controls(tmp_path: Path, traj: Path, world: np.ndarray) -> None:
+    """An interrupted run ends before some of the controls that its revisits have in the script."""
+    recording = opened(tmp_path / "short", traj, world[:51], status="interrupted")
+    short = score_run(recording, Place("sink", "x", 51), PROTOCOL, Metrics())
+    assert short.revisit is not None
+    assert short.control is not None
+    assert short.gain is not None
+    assert 0 < short.control.pairs < short.revisit.pairs
+    found = scores._compared(recording, PROTOCOL, 51)
+    psnrs = {(each.later, each.earlier): each.psnr_db for each in short.pairs if each.kind == "revisit"}
+    matched = np.mean([psnrs[pair.later, pair.earlier] for pair, _ in found.couples])
+    assert short.gain.psnr_db == pytest.approx(matched - short.control.psnr_db)
+    assert short.gain.psnr_db != pytest.approx(short.revisit.psnr_db - short.control.psnr_db, abs=0.01)
+    gaps = [abs(pair.gap_frames - control.gap_frames) for pair, control in found.couples]
+    assert short.control_gap_off_frames == pytest.approx(np.mean(gaps))
+    assert set(found.couples) <= set(scores._compared(recording, PROTOCOL, 63).couples)
+    missing, pairs = short.revisit.pairs - short.control.pairs, short.revisit.pairs
+    assert short.notes[-1] == (
+        f"{missing} of {pairs} revisits have no control in the video: the gain is of the others"
+    )
+
+
+def test_very_long_paths_are_not_searched(
+    tmp_path: Path, traj: Path, world: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "MAX_SEARCHED_FRAMES", 62)
+    run = scored(tmp_path, traj, world)
+    assert (run.gain, run.revisit, run.pairs) == (None, None, ())
+    assert run.notes == ("revisits are searched in paths of up to 62 frames, this one is longer",)
