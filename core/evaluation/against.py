@@ -23,6 +23,7 @@ RETRIEVAL_KEYS: Final = (
     "retrieve_tokens",
     "strategy",
     "gate",
+    "order",
     "near_depth",
     "copies",
     "chunk_copies",

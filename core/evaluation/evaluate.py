@@ -13,7 +13,7 @@ from core.errors import InputError, ModelFilesError
 from core.evaluation.against import Found, Watch, find_baseline, run_quietly
 from core.evaluation.codecs import Encode, open_codec
 from core.evaluation.comparison import Metrics
-from core.evaluation.groups import differences_of, few_rollouts_note, groups_of
+from core.evaluation.groups import differences_of, few_rollouts_note, groups_of, repeats_note
 from core.evaluation.protocol import Protocol
 from core.evaluation.recording import Recording, open_recording
 from core.evaluation.scores import Place, score_run
@@ -43,19 +43,18 @@ def gather(
     if not folders:
         raise InputError("no run named", where="RUN", hint="worldkv eval runs/NAME")
     recordings = [open_recording(folder) for folder in _once(folders)]
-    found = [
-        find_baseline(recording, mode, recordings, run)
-        for recording in recordings
-        for mode in modes
-        if mode != recording.config.memory
-    ]
+    known = {recording.folder.resolve(): recording for recording in recordings}
+    found: list[Found] = []
     ordered: dict[Path, Recording] = {}
     for recording in recordings:
         ordered.setdefault(recording.folder.resolve(), recording)
-        for each in found:
-            if each.of == recording.folder and each.folder.resolve() not in ordered:
-                given = [other for other in recordings if other.folder.resolve() == each.folder.resolve()]
-                ordered[each.folder.resolve()] = given[0] if given else open_recording(each.folder)
+        for mode in modes:
+            if mode == recording.config.memory:
+                continue
+            each = find_baseline(recording, mode, tuple(known.values()), run)  # one may serve several runs
+            place = each.folder.resolve()
+            ordered[place] = known[place] = known.get(place) or open_recording(each.folder)
+            found.append(each)
     return list(ordered.values()), found
 
 
@@ -80,7 +79,7 @@ def evaluate(
         InputError: A video cannot be read.
         ModelFilesError: `latents` is wanted of a model whose codec is not at hand.
     """
-    settings = [settings_of(each.config) for each in recordings]
+    settings = [settings_of(each.config, each.log.plan) for each in recordings]
     names = group_names(settings)
     lpips, missing = _lpips()
     codecs = _Codecs(latents)
@@ -108,7 +107,11 @@ def evaluate(
         runs=tuple(runs),
         groups=groups,
         differences=differences_of(runs),
-        notes=tuple(note for note in (_shorter(recordings, stops), few_rollouts_note(groups)) if note),
+        notes=tuple(
+            note
+            for note in (_shorter(recordings, stops), repeats_note(runs), few_rollouts_note(groups))
+            if note
+        ),
     )
 
 

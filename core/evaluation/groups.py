@@ -55,16 +55,37 @@ def value_of(run: RunScore, path: str) -> float | None:
     return float(value)
 
 
+def counted_runs(runs: Sequence[RunScore]) -> list[RunScore]:
+    """The first run of every rollout of every group: the same twice is no evidence, and would seem exact."""
+    first: dict[tuple[str, str], RunScore] = {}
+    for run in runs:
+        first.setdefault((run.group, run.rollout), run)
+    return list(first.values())
+
+
+def repeats_note(runs: Sequence[RunScore]) -> str:
+    """Which runs are left out of means and differences; empty where every run counts."""
+    counted = {(run.group, run.rollout): run.folder for run in counted_runs(runs)}
+    told = [
+        f"{run.folder} (as {counted[run.group, run.rollout]})"
+        for run in runs
+        if run.folder != counted[run.group, run.rollout]
+    ]
+    if not told:
+        return ""
+    return f"the same rollout counts once in means and differences, without {', '.join(told)}"
+
+
 def groups_of(runs: Sequence[RunScore], settings: Mapping[str, dict[str, Any]]) -> tuple[GroupScore, ...]:
-    """Rollouts of the same settings together.
+    """Rollouts of the same settings together, each counted once.
 
     Args:
         runs: All runs.
         settings: Of every group, where groups differ.
     """
-    found = []
+    found, counted = [], counted_runs(runs)
     for group in dict.fromkeys(run.group for run in runs):
-        members = [run for run in runs if run.group == group]
+        members = [run for run in counted if run.group == group]
         estimates = {}
         for name, path in FIGURES.items():
             values = [value for run in members if (value := value_of(run, path)) is not None]
@@ -80,8 +101,8 @@ def groups_of(runs: Sequence[RunScore], settings: Mapping[str, dict[str, Any]]) 
 
 def differences_of(runs: Sequence[RunScore]) -> tuple[Difference, ...]:
     """The first run's group less every other one, over rollouts of the same trajectory and seeds."""
-    names = list(dict.fromkeys(run.group for run in runs))
-    by_group = {name: {run.rollout: run for run in runs if run.group == name} for name in names}
+    names, counted = list(dict.fromkeys(run.group for run in runs)), counted_runs(runs)
+    by_group = {name: {run.rollout: run for run in counted if run.group == name} for name in names}
     found = []
     for baseline in names[1:]:
         ours, theirs = by_group[names[0]], by_group[baseline]

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from core.errors import InputError, OutputError
+from core.evaluation.groups import counted_runs
 from core.palette import GRID, INK, MODES, MUTED, PAPER, Look
 from core.schemas.eval import EvalReport, RunScore
 
@@ -104,7 +105,7 @@ def _title(report: EvalReport) -> str:
 def _draw_drift(axes: Axes, runs: Sequence[RunScore], looks: Mapping[str, Look]) -> None:
     """PSNR of revisits, and of other places at the same gaps, over the video's time."""
     for group, look in looks.items():
-        members = [run for run in runs if run.group == group]
+        members = [run for run in counted_runs(runs) if run.group == group]
         for kind in ("revisit", "control"):
             points = [
                 (pair.later / run.fps, pair.psnr_db)
@@ -135,7 +136,8 @@ def _draw_drift(axes: Axes, runs: Sequence[RunScore], looks: Mapping[str, Look])
 def _draw_gains(axes: Axes, report: EvalReport, looks: Mapping[str, Look]) -> None:
     """How much better revisits match than other places: a point a rollout, mean and interval of a group."""
     for row, (group, look) in enumerate(looks.items()):
-        gains = [run.gain.psnr_db for run in report.runs if run.group == group and run.gain is not None]
+        runs = [run for run in counted_runs(report.runs) if run.group == group]
+        gains = [run.gain.psnr_db for run in runs if run.gain is not None]
         if not gains:
             continue
         axes.scatter(gains, [row] * len(gains), s=14, color=look.colour, alpha=0.45, lw=0, zorder=3)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from core.errors import InputError
-from core.fidelity.pairs import MAX_DISTANCE, MAX_PAIRS, MIN_GAP_FRAMES
+from core.fidelity.pairs import CONTROL_DISTANCE, MAX_DISTANCE, MAX_PAIRS, MIN_GAP_FRAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Protocol:
 
     Attributes:
         max_distance: Largest |translation| + angle / pi, in the trajectory's units as they are, and half
-            turns. Above 0.
+            turns. Above 0, and below that of controls.
         min_gap_frames: Least video frames between the two. At least 1.
         max_pairs: Most pairs of a rollout, evenly thinned. At least 1.
         seed: Chooses the control pairs.
@@ -32,6 +32,13 @@ class Protocol:
         if not (math.isfinite(self.max_distance) and self.max_distance > 0):
             raise InputError(
                 f"the distance of a revisit must be above 0, got {self.max_distance:g}",
+                where="--max-distance",
+                hint=f"{MAX_DISTANCE:g} is 27 degrees, or {MAX_DISTANCE:g} units",
+            )
+        if self.max_distance >= CONTROL_DISTANCE:
+            raise InputError(
+                f"the distance of a revisit must be below {CONTROL_DISTANCE:g}, got {self.max_distance:g}: "
+                "controls may lie that near, and would be nearer than what they are compared with",
                 where="--max-distance",
                 hint=f"{MAX_DISTANCE:g} is 27 degrees, or {MAX_DISTANCE:g} units",
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from core.batch.identity import PLACE_KEYS
@@ -26,7 +28,10 @@ SUBJECT_KEYS: Final = (
 """Settings that say what is shown."""
 
 _FILES: Final = ("image", "prefix", "prefix_traj")
-_NOT_TOLD: Final = frozenset((*OWN_KEYS, *PLACE_KEYS, *SUBJECT_KEYS, "checkpoint", "scale"))
+_DECIDED: Final = ("bank_precision", "prune", "keep_ratio")
+"""Settings that budgets may decide, where `allow` lets them: the log's plan says what was taken."""
+
+_NOT_TOLD: Final = frozenset((*OWN_KEYS, *PLACE_KEYS, *SUBJECT_KEYS, "allow", "scale"))
 _DEFAULTS: Final = GenerateConfig().model_dump(mode="json")
 
 
@@ -40,14 +45,36 @@ def rollout_key(recording: Recording) -> str:
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def settings_of(config: GenerateConfig) -> dict[str, Any]:
-    """Settings that say how, as far as they are no default."""
-    values = config.model_dump(mode="json")
-    return {
+def settings_of(config: GenerateConfig, plan: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Settings that say how, as far as they are no default.
+
+    Args:
+        config: What was asked for.
+        plan: The log's plan: what budgets made of that, and which checkpoint was found. May be empty.
+    """
+    values = config.model_dump(mode="json") | _taken(plan)
+    checkpoint = plan.get("checkpoint", config.checkpoint)
+    if checkpoint is not None:
+        values["checkpoint"] = str(Path(checkpoint).expanduser().resolve())
+    settings = {
         key: value
         for key, value in values.items()
         if key in ("model", "memory") or (key not in _NOT_TOLD and value != _DEFAULTS[key])
     }
+    if config.keep_ratio == 1.0 and plan.get("prune", "none") != "none":  # of as many chunks as had no room
+        budgets = (key for key in PLACE_KEYS if key.endswith("_budget"))
+        settings |= {"pruned": "some chunks"} | {key: values[key] for key in budgets if values[key]}
+    return settings
+
+
+def _taken(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What was taken of the settings that budgets may decide; the defaults where that is what they mean."""
+    taken = {key: plan[key] for key in _DECIDED if key in plan}
+    if taken.get("bank_precision") == "native":
+        taken["bank_precision"] = _DEFAULTS["bank_precision"]
+    if taken.get("prune") == "none":
+        taken |= {key: _DEFAULTS[key] for key in ("prune", "keep_ratio")}
+    return taken
 
 
 def group_names(settings: Sequence[Mapping[str, Any]]) -> list[str]:

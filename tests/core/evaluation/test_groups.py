@@ -8,11 +8,20 @@ import pytest
 
 from core.config import GenerateConfig
 from core.errors import InputError
-from core.evaluation.groups import differences_of, estimate, few_rollouts_note, groups_of, value_of
+from core.evaluation.against import RETRIEVAL_KEYS, baseline_config
+from core.evaluation.groups import (
+    differences_of,
+    estimate,
+    few_rollouts_note,
+    groups_of,
+    repeats_note,
+    value_of,
+)
 from core.evaluation.output import SCHEMA_PATH, check_csv, eval_json_schema, write_csv
 from core.evaluation.plot import binned, check_plot, draw_plot
 from core.evaluation.protocol import Protocol
 from core.evaluation.subjects import group_names, settings_of
+from core.memory_settings import _RETRIEVAL_KEYS
 from core.schemas.eval import EvalReport, Gain, PairMeans, PairRecord, ProtocolRecord, RunScore
 
 
@@ -109,6 +118,28 @@ def test_an_interval_is_over_rollouts_not_over_pairs() -> None:
     assert (wide.low, wide.high) == (1.0, 9.0)
 
 
+def test_a_rollout_counts_once() -> None:
+    """Two folders of one rollout would make an interval of width zero."""
+    copy = RUNS[4].model_copy(update={"folder": "runs/copy", "gain": None})
+    other = RUNS[5].model_copy(update={"folder": "runs/again"})
+    (full,) = groups_of([RUNS[4], copy], {})
+    assert (full.rollouts, full.estimates["gain_psnr_db"].low) == (1, None)
+    assert groups_of([*RUNS, copy, other], {}) == groups_of(RUNS, {})
+    assert differences_of([*RUNS, copy, other]) == differences_of(RUNS)
+    assert repeats_note(RUNS) == ""
+    assert repeats_note([*RUNS, copy, other]) == (
+        "the same rollout counts once in means and differences, without "
+        "runs/copy (as runs/full-r0), runs/again (as runs/full-r1)"
+    )
+
+
+def test_baselines_have_none_of_the_settings_of_retrieval() -> None:
+    assert set(_RETRIEVAL_KEYS) <= set(RETRIEVAL_KEYS)
+    made = {"strategy": "rays", "order": "newer", "copies": 2, "commit": "last", "seed": 3}
+    config = baseline_config(GenerateConfig.model_validate(made), "full")
+    assert config == GenerateConfig(memory="full", commit="last", seed=3)
+
+
 def test_numbers_by_their_names() -> None:
     assert value_of(RUNS[0], "gain.psnr_db") == 10.0
     assert value_of(RUNS[0], "truth.given_psnr_db") is None
@@ -137,11 +168,49 @@ def test_groups_are_named_by_what_differs() -> None:
     assert group_names(settings[:1]) == ["worldkv"]
 
 
+def names_of(*made: tuple[dict[str, object], dict[str, object]]) -> list[str]:
+    """Group names of runs, from settings and the log's plan."""
+    return group_names([settings_of(GenerateConfig.model_validate(config), plan) for config, plan in made])
+
+
+def test_checkpoints_tell_groups_apart(tmp_path: Path) -> None:
+    a, b = ({"model": "lingbot", "checkpoint": str(tmp_path / name)} for name in "ab")
+    assert names_of((a, {}), (b, {})) == [f"worldkv, checkpoint {tmp_path / name}" for name in "ab"]
+    found = {"checkpoint": str(tmp_path / "a")}  # by itself, or because somebody said so
+    assert names_of(({"model": "lingbot"}, found), (a, found)) == ["worldkv", "worldkv"]
+
+
+NATIVE: dict[str, object] = {"bank_precision": "native", "prune": "none", "keep_ratio": 1.0}
+
+
+def test_what_budgets_made_of_it_tells_groups_apart() -> None:
+    allowed: dict[str, object] = {"allow": "int8,prune", "ram_budget": 1000}
+    int8 = NATIVE | {"bank_precision": "int8"}
+    assert names_of((allowed, NATIVE), (allowed, int8)) == [
+        "worldkv, defaults",
+        "worldkv, bank_precision int8",
+    ]
+    assert names_of((allowed, NATIVE), ({}, NATIVE)) == ["worldkv", "worldkv"]  # there was room
+    assert names_of((allowed, int8), ({"bank_precision": "int8"}, int8)) == ["worldkv", "worldkv"]
+
+
+def test_pruning_for_want_of_room_is_not_pruning_of_all_chunks() -> None:
+    pruned = NATIVE | {"prune": "view", "keep_ratio": 0.25}
+    thin = {"allow": "prune", "ram_budget": 1000}
+    asked, less, more = names_of(
+        ({"keep_ratio": 0.25}, pruned), (thin, pruned), (thin | {"ram_budget": 2000}, pruned)
+    )
+    assert asked == "worldkv, defaults"
+    assert less == "worldkv, pruned some chunks, ram_budget 1000"
+    assert more == "worldkv, pruned some chunks, ram_budget 2000"
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"max_distance": 0.0}, "must be above 0"),
         ({"max_distance": float("nan")}, "must be above 0"),
+        ({"max_distance": 0.3}, r"must be below 0\.3, got 0\.3: controls may lie that near"),
         ({"min_gap_frames": 0}, "min-gap must be at least 1"),
         ({"max_pairs": 0}, "max-pairs must be at least 1"),
     ],

@@ -119,6 +119,22 @@ def test_baselines_are_made_once_and_never_overwritten(runs: Path) -> None:
     assert [run.folder for run in both.runs] == ["runs/a", "runs/a-full"]
 
 
+def test_one_baseline_serves_runs_that_differ_in_memory_alone(runs: Path) -> None:
+    arguments = ("--traj", "look.yaml", "--scale", 2, "--order", "newer", "--strategy", "rays", "-q")
+    assert generate(*arguments, "--out", "runs/b").exit_code == 0
+    report = report_of(evaluate("runs/a", "runs/b", *GAP, "--against", "full", "--json"))
+    assert [run.folder for run in report.runs] == ["runs/a", "runs/a-full", "runs/b"]
+    assert [(each.of, each.folder, each.made) for each in report.baselines] == [
+        ("runs/a", "runs/a-full", True),
+        ("runs/b", "runs/a-full", False),
+    ]
+    shutil.copytree(runs / "a-full", runs / "copy")
+    twice = report_of(evaluate("runs/a", "runs/a-full", "runs/copy", *GAP, "--json"))
+    assert [(each.group, each.rollouts) for each in twice.groups] == [("worldkv", 1), ("full", 1)]
+    assert twice.groups[1].estimates["gain_psnr_db"].low is None
+    assert "without runs/copy (as runs/a-full)" in twice.notes[0]
+
+
 def test_a_baseline_of_other_settings_is_not_taken(runs: Path) -> None:
     assert (
         generate(
@@ -173,6 +189,11 @@ def test_progress_of_a_baseline_and_an_interrupt(runs: Path, monkeypatch: pytest
         (["runs"], "this folder holds 1 runs and is none itself"),
         (["runs/a", "--against", "ful"], "unknown memory mode 'ful'"),
         (["runs/a", "--max-distance", "0"], "the distance of a revisit must be above 0, got 0"),
+        (
+            ["runs/a", "--max-distance", "0.3"],
+            "the distance of a revisit must be below 0.3, got 0.3: controls may lie that near, and would be "
+            "nearer than what they are compared with",
+        ),
         (["runs/a", "--min-gap", "0"], "min-gap must be at least 1, got 0"),
         (["runs/a", "--plot", "plot.pdf"], "a plot is a .png or .svg file, got 'plot.pdf'"),
         (["runs/a", "--csv", "nowhere/pairs.csv"], "there is no such folder"),
