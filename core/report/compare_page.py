@@ -49,8 +49,20 @@ def compare_page(
         card("commands", "The same runs again", *_commands(runs, names)),
         "</main>",
     ]
-    first = max(runs, key=lambda run: run.num_frames)
-    return "".join(body), {"fps": runs[0].fps, "frames": first.num_frames, "runs": data}
+    frames = max(run.num_frames for run in runs)
+    return "".join(body), {"fps": clock_fps(runs), "frames": frames, "runs": data}
+
+
+def clock_fps(runs: Sequence[RunSource]) -> float | None:
+    """Frames a second of the page: those of the longest video, else of the longest run that tells them."""
+    known = [run for run in runs if run.fps is not None]
+    if not known:
+        return None
+    return max(known, key=lambda run: (run.video is not None, _playable_frames(run))).fps
+
+
+def _playable_frames(run: RunSource) -> int:
+    return run.video.num_frames if run.video is not None else run.num_frames
 
 
 def colour(index: int) -> str:
@@ -86,7 +98,8 @@ def _path(runs: Sequence[RunSource], data: list[dict[str, Any]]) -> str:
 def _stage(runs: Sequence[RunSource], names: Sequence[str], videos: Sequence[VideoPart]) -> str:
     screens = "".join(
         f'<div class="run"><h3><i style="background:{colour(i)}"></i>{escape(name)} '
-        f'<span class="caption">{escape(run.log.status)}</span></h3>{video.element(f"Video of {name}")}</div>'
+        f'<span class="caption">{escape(run.log.status)}</span></h3>'
+        f"{video.element(f'Video of {name}', run=i)}</div>"
         for i, (name, run, video) in enumerate(zip(names, runs, videos, strict=True))
     )
     note = " ".join(video.note for video in videos if video.note)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from core.errors import InputError
-from core.outputs import write_atomic
+from core.outputs import RUN_FILES, write_atomic
 from core.report.compare_page import compare_page
 from core.report.kept import shown_masks
-from core.report.page import render
+from core.report.page import MARK, render
 from core.report.revisits import Revisits, score, wanted_pairs
 from core.report.run_page import run_page
 from core.report.source import RunSource, load_source
@@ -23,6 +23,11 @@ from core.video.frames import pick_frames
 MOST_RUNS: Final = 4
 REPORT: Final = "report.html"
 COMPARISON: Final = "report-compare.html"
+RUN_LOGS: Final = ("run.json", "chunks.jsonl")
+"""Either of them makes a folder a run."""
+
+MARKED_BYTES: Final = 1024
+"""A page of ours says so in its first bytes."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,11 @@ def write_report(
     Args:
         folders: Run folders.
         out: The file; None for report.html in the run's folder, or report-compare.html beside the first one.
-        overwrite: Whether an existing file is replaced.
+        overwrite: Whether an earlier report is replaced; nothing else ever is.
         link_video: Whether videos stay beside the file however small they are.
 
     Raises:
-        InputError: A folder holds no run, there are too many, or the file exists.
+        InputError: A folder holds no run, there are too many, the file exists, or it is a run's own.
         OutputError: The file cannot be written.
     """
     out = out or _default(folders)
@@ -92,7 +97,7 @@ def _revisits(
 
 
 def _default(folders: list[Path]) -> Path:
-    first = folders[0].parent if folders[0].name == "run.json" else folders[0]
+    first = _folder(folders[0])
     return first / REPORT if len(folders) == 1 else first.parent / COMPARISON
 
 
@@ -107,9 +112,40 @@ def _check(folders: list[Path], out: Path, *, overwrite: bool) -> None:
             raise InputError("there is no run folder here", where=str(folder), hint=hint)
     if out.is_dir():
         raise InputError("a file was expected, this is a folder", where=str(out), hint="name the .html file")
-    if out.exists() and not overwrite:
+    _check_place(folders, out, overwrite=overwrite)
+    if not out.resolve().parent.is_dir():
+        raise InputError("the folder of the report does not exist", where=str(out), hint="make it first")
+
+
+def _check_place(folders: list[Path], out: Path, *, overwrite: bool) -> None:
+    """Nothing but an earlier report is replaced, and no file of a run is taken for one."""
+    place = out.resolve()
+    is_run = place.parent in {_folder(each).resolve() for each in folders} or any(
+        (place.parent / name).exists() for name in RUN_LOGS
+    )
+    if is_run and place.name in RUN_FILES and place.name != REPORT:
+        problem = f"{place.name} belongs to the run, a report must not replace it"
+        raise InputError(problem, where=str(out), hint="choose another --out")
+    if not out.exists():
+        return
+    if not _is_report(out):
+        problem = "the file exists and is no report of worldkv: it is not replaced"
+        raise InputError(problem, where=str(out), hint="choose another --out")
+    if not overwrite:
         raise InputError(
             "the report exists", where=str(out), hint="--overwrite replaces it, or choose another --out"
         )
-    if not out.resolve().parent.is_dir():
-        raise InputError("the folder of the report does not exist", where=str(out), hint="make it first")
+
+
+def _is_report(path: Path) -> bool:
+    """Whether the first words of a page of ours are there."""
+    try:
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(MARKED_BYTES)
+    except OSError as error:
+        problem = f"the file of the report cannot be read: {error.strerror}"
+        raise InputError(problem, where=str(path), hint="choose another --out") from error
+
+
+def _folder(run: Path) -> Path:
+    return run.parent if run.name == "run.json" else run

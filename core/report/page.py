@@ -14,6 +14,9 @@ from typing import Any, Final
 from core.report.looks import css_variables, run_variables
 from core.report.svg import hatch_definitions
 
+MARK: Final = '<meta name="generator" content="worldkv report">'
+"""Tells our pages from other files."""
+
 SCRIPTS: Final = ("clock", "player", "charts", "map", "masks", "pairs", "start")
 
 
@@ -32,6 +35,7 @@ def render(
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(f"{name}.js") for name in SCRIPTS) + "})();\n"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(_asset("page.html")).substitute(
+        mark=MARK,
         title=escape(title),
         css=css_variables() + run_variables(modes) + _asset("page.css"),
         media="data: blob: file: 'self'" if linked_video else "data: blob:",

@@ -16,6 +16,7 @@ def run_data(run: RunSource) -> dict[str, Any]:
     return {
         "starts": [record.first_frame for record in chunks] or [0],
         "frames": run.num_frames,
+        "fps": run.fps,
         "stride": run.track.stride if run.track is not None else 1,
         "recalls": [_recalls(run, index) for index in range(len(chunks))] or [[]],
         "now": [

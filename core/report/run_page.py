@@ -26,7 +26,7 @@ from core.report.path_figure import height_figure, path_figure
 from core.report.revisit_figure import Curve, drift_figure
 from core.report.revisit_part import pair_data, pairs_part
 from core.report.revisits import Revisits
-from core.report.run_data import run_data
+from core.report.run_data import MOST_RECALLS, run_data
 from core.report.settings import DEFAULT, command_of, settings_rows
 from core.report.source import RunSource
 from core.report.speed_figure import SHOWN, speed_figures
@@ -92,8 +92,8 @@ def header(run: RunSource, revisits: Revisits | None) -> str:
 
 def _figures(run: RunSource, revisits: Revisits | None) -> list[tuple[str, str]]:
     totals, fidelity = run.log.totals, run.log.fidelity
-    seconds = totals.frames / run.fps
-    found = [(f"{totals.frames:,}", f"video frames, {seconds:.1f} s, {totals.chunks:,} chunks")]
+    seconds = f"{totals.frames / run.fps:.1f} s, " if run.fps is not None else ""
+    found = [(f"{totals.frames:,}", f"video frames, {seconds}{totals.chunks:,} chunks")]
     if totals.fps is not None:
         found.append((f"{totals.fps:.3g} fps", "end to end, without warm-up"))
     if fidelity is not None:
@@ -173,7 +173,9 @@ def _path_words(run: RunSource) -> str:
     if run.track is not None and run.track.reckoned:
         words += " By dead reckoning of keys and mouse, as the memory takes it; dashed: as scripted."
     if run.log.totals.retrieved:
-        words += '<span class="js-only"> Violet: the views that the current chunk recalls.</span>'
+        more = any(len(record.retrieved) > MOST_RECALLS for record in run.chunks)
+        which = f", the {MOST_RECALLS} with the most tokens" if more else ""
+        words += f'<span class="js-only"> Violet: the views that the current chunk recalls{which}.</span>'
     return words
 
 

@@ -53,9 +53,11 @@ class RunSource:
         return self.log.chunks
 
     @property
-    def fps(self) -> float:
-        """Video frames a second."""
-        return self.video.fps if self.video is not None else 16.0
+    def fps(self) -> float | None:
+        """Video frames a second, of the video or as the log has it; None if nobody knows."""
+        if self.video is not None:
+            return self.video.fps
+        return self.log.video.fps if self.log.video is not None else None
 
     @property
     def num_frames(self) -> int:
@@ -134,9 +136,7 @@ def _video(folder: Path, missing: _Missing) -> VideoInfo | None:
             except InputError as error:
                 missing.say(f"{name} does not play: {error.problem}.")
     if not any((folder / name).exists() for name in VIDEOS):
-        missing.say(
-            "There is no video: nothing to play, and no revisits to compare. Times assume 16 frames a second."
-        )
+        missing.say("There is no video: nothing to play, and no revisits to compare.")
     return None
 
 

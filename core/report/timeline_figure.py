@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.palette import RECALLS
+from core.report.run_data import MOST_RECALLS
 from core.report.series import Columns, by_chunk, spread
 from core.report.source import RunSource
 from core.report.svg import Chart, Fill
 from core.schemas.run import ChunkRecord
 
 MOST_ARCS: Final = 500
-"""That are drawn: more make a grey wall. Those of the current chunk are always drawn."""
+"""That are drawn: more make a grey wall. The scripts add those of the current chunk, up to `MOST_RECALLS`."""
 
 _PLOT: Final = (64.0, 12.0, 18.0, 6.0)
 
@@ -50,7 +51,10 @@ def arcs_figure(chunks: Sequence[ChunkRecord], colour: str) -> tuple[str, str]:
     told = (
         f"{len(pairs):,} recalls"
         if len(shown) == len(pairs)
-        else (f"{len(shown):,} of {len(pairs):,} recalls, spread evenly, and all of the current chunk")
+        else (
+            f"{len(shown):,} of {len(pairs):,} recalls, spread evenly, and of the current chunk "
+            f"the {MOST_RECALLS} with the most tokens"
+        )
     )
     return figure, f"An arc joins a chunk to each past chunk that it recalls. Drawn: {told}."
 

@@ -33,14 +33,20 @@ class VideoPart:
         """Whether the page needs the file beside it."""
         return bool(self.src) and not self.src.startswith("data:")
 
-    def element(self, label: str, *, mask: bool = False) -> str:
-        """The player."""
+    def element(self, label: str, *, run: int = 0, mask: bool = False) -> str:
+        """The player; without scripts it is the browser's own.
+
+        Args:
+            label: Its accessible name.
+            run: Which run of the page it shows.
+            mask: Whether masks are drawn over it.
+        """
         if not self.src:
             return '<div class="screen"><p class="empty">There is no video.</p></div>'
         canvas = '<canvas aria-hidden="true"></canvas>' if mask else ""
         return (
-            f'<div class="screen"><video src="{escape(self.src)}" preload="auto" muted playsinline '
-            f'aria-label="{escape(label)}"></video>{canvas}</div>'
+            f'<div class="screen"><video src="{escape(self.src)}" data-run="{run}" preload="auto" '
+            f'controls muted playsinline aria-label="{escape(label)}"></video>{canvas}</div>'
         )
 
 

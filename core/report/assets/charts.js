@@ -4,7 +4,6 @@ for (const chart of document.querySelectorAll('svg.chart[data-unit]')) {
   const [top, bottom] = chart.dataset.y.split(' ').map(Number);
   const cursor = svgElement('line', { class: 'cursor', y1: top, y2: bottom });
   chart.append(cursor);
-  const starts = data.runs[0].starts;
   const place = (value) => left + (value - low) / (high - low || 1) * (right - left);
   clock.listeners.push((frame) => {
     const value = chart.dataset.unit === 'chunk' ? chunkAt(starts, frame) + 0.5 : frame;

@@ -4,6 +4,9 @@ document.documentElement.classList.add('js');
 
 const clock = { frame: 0, listeners: [], last: Math.max(0, data.frames - 1) };
 
+/* Of figures that all runs share: the run with the most chunks says where they start. */
+const starts = data.runs.reduce((most, run) => (run.starts.length > most.length ? run.starts : most), []);
+
 function show(frame) {
   clock.frame = Math.min(clock.last, Math.max(0, Math.round(frame)));
   for (const listener of clock.listeners) listener(clock.frame);

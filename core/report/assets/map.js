@@ -45,7 +45,7 @@ for (const map of document.querySelectorAll('svg.map')) {
     if (chunk === shownChunk) return;
     shownChunk = chunk;
     recalled.replaceChildren();
-    for (const [past] of run.recalls[chunk].slice(0, 8)) {
+    for (const [past] of run.recalls[chunk]) {
       const middle = (run.starts[past] + (run.starts[past + 1] ?? run.starts[past] + 1) - 1) / 2;
       recalled.append(svgElement('path', { d: cone(pose(middle), 52) }));
     }

@@ -1,12 +1,12 @@
-/* Videos follow the clock, and the clock follows the first video while it plays. */
+/* Videos follow the clock, and the clock follows the longest video while it plays. */
 const videos = [...document.querySelectorAll('video')];
-const lead = videos[0] || null;
 const playButton = document.querySelector('.play');
 const slider = document.querySelector('input[type=range]');
 const readout = document.querySelector('.bar output');
 
 /* A data: URI cannot be sought everywhere; the same bytes as a blob can. */
 for (const video of videos) {
+  video.removeAttribute('controls');  /* the page's own replace them */
   const source = video.getAttribute('src');
   if (source.startsWith('data:')) {
     const bytes = bytesOf(source.slice(source.indexOf(',') + 1));
@@ -14,47 +14,70 @@ for (const video of videos) {
   }
 }
 
-const timeOf = (frame) => (frame + 0.5) / data.fps;
-const frameOf = (time) => Math.floor(time * data.fps + 1e-3);
-const playing = () => lead !== null && !lead.paused && !lead.ended;
+/* Runs are compared by the frame: a video of other frames a second runs faster or slower. */
+const fpsOf = (video) => data.runs[Number(video.dataset.run)].fps;
+const timeOf = (video, frame) => (frame + 0.5) / fpsOf(video);
+const frameOf = (video) => Math.floor(video.currentTime * fpsOf(video) + 1e-3);
+const lengthOf = (video) => (video.error || !Number.isFinite(video.duration) ? 0 : Math.round(video.duration * fpsOf(video)));
+const lead = () => videos.reduce((best, video) => (lengthOf(video) > lengthOf(best) ? video : best), videos[0]);
+const playing = () => videos.length > 0 && !lead().paused && !lead().ended;
+
+function place(video) {
+  const end = Number.isFinite(video.duration) ? video.duration - 1e-3 : Infinity;
+  video.currentTime = Math.min(end, timeOf(video, clock.frame));
+}
 
 function seek(frame) {
   show(frame);
+  videos.forEach(place);
+}
+
+/* Those that have ended before the clock keep their last frame. */
+function playRest() {
   for (const video of videos) {
-    const end = Number.isFinite(video.duration) ? video.duration - 1e-3 : Infinity;
-    video.currentTime = Math.min(end, timeOf(clock.frame));
+    if (video.paused && clock.frame < lengthOf(video) - 1) video.play().catch(() => {});
   }
 }
 
 function pause() { for (const video of videos) video.pause(); }
 
 function toggle() {
-  if (!lead) return;
+  if (!videos.length) return;
   if (playing()) { pause(); return; }
-  if (clock.frame >= clock.last) seek(0);
-  for (const video of videos) video.play().catch(() => {});
+  if (clock.frame >= lengthOf(lead()) - 1) seek(0);
+  playRest();
 }
 
 function follow() {
   if (playing()) {
-    show(frameOf(lead.currentTime));
-    for (const video of videos.slice(1)) {
-      if (Math.abs(video.currentTime - lead.currentTime) > 0.08 && !video.seeking && !video.ended) {
-        video.currentTime = Math.min(lead.currentTime, video.duration || Infinity);
-      }
+    const first = lead();
+    if (!first.seeking) show(frameOf(first));
+    playRest();
+    for (const video of videos) {
+      if (video === first || video.paused || video.ended || video.seeking) continue;
+      const time = first.currentTime * fpsOf(first) / fpsOf(video);
+      if (time < video.duration && Math.abs(video.currentTime - time) > 0.08) video.currentTime = time;
     }
   }
   requestAnimationFrame(follow);
 }
 
-if (lead) {
-  lead.addEventListener('play', () => { playButton.textContent = 'Pause'; });
-  for (const event of ['pause', 'ended']) {
-    lead.addEventListener(event, () => { playButton.textContent = 'Play'; });
-  }
+/* Browsers refuse rates beyond these; `follow` then keeps the step. */
+const SLOWEST = 0.0625, FASTEST = 16;
+function setSpeed(times) {
   for (const video of videos) {
-    video.addEventListener('loadedmetadata', () => { video.currentTime = timeOf(clock.frame); }, { once: true });
+    video.playbackRate = Math.min(FASTEST, Math.max(SLOWEST, times * data.fps / fpsOf(video)));
   }
+}
+
+if (videos.length) {
+  for (const video of videos) {
+    for (const event of ['play', 'pause', 'ended']) {
+      video.addEventListener(event, () => { playButton.textContent = playing() ? 'Pause' : 'Play'; });
+    }
+    video.addEventListener('loadedmetadata', () => place(video), { once: true });
+  }
+  setSpeed(1);
   requestAnimationFrame(follow);
 } else if (playButton) {
   playButton.hidden = true;
@@ -65,16 +88,14 @@ if (slider) {
   slider.addEventListener('input', () => { pause(); seek(Number(slider.value)); });
   clock.listeners.push((frame) => {
     slider.value = frame;
-    const chunk = chunkAt(data.runs[0].starts, frame);
-    const second = (frame / data.fps).toFixed(1);
-    readout.textContent = `frame ${frame} of ${clock.last + 1} · ${second} s · chunk ${chunk}`;
+    const second = data.fps ? ` · ${(frame / data.fps).toFixed(1)} s` : '';
+    readout.textContent = `frame ${frame} of ${clock.last + 1}${second} · chunk ${chunkAt(starts, frame)}`;
   });
   playButton.addEventListener('click', toggle);
 }
 
 /* Next or previous start of a chunk. */
 function stepChunk(by) {
-  const starts = data.runs[0].starts;
   const now = chunkAt(starts, clock.frame);
   const back = by < 0 && starts[now] < clock.frame ? now : now + by;
   pause();
@@ -88,7 +109,7 @@ for (const button of document.querySelectorAll('button[data-frame]')) {
 }
 const speed = document.querySelector('select.speed');
 if (speed) {
-  speed.addEventListener('change', () => { for (const v of videos) v.playbackRate = Number(speed.value); });
+  speed.addEventListener('change', () => setSpeed(Number(speed.value)));
 }
 
 document.addEventListener('keydown', (event) => {

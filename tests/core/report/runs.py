@@ -8,8 +8,9 @@ import numpy as np
 
 from core.config import GenerateConfig, resolve
 from core.generate import prepare
-from core.runlog import ChunkLog, write_run
+from core.runlog import ChunkLog, read_chunks, write_run
 from core.schemas.run import ChunkRecord, RetrievedChunk, RunSummary, StageMs, TierBytes
+from core.video.writer import Mp4Writer
 from core.viewlog import ViewLog, chunk_view
 from tests.core.memory.policy.cameras import viewpoints, yaw_c2w
 
@@ -98,6 +99,15 @@ def made_up_run(
     summary = RunSummary.model_validate(settings | changes)
     write_run(folder / "run.json", summary, chunks=folder / "chunks.jsonl")
     return folder
+
+
+def with_video(run: Path, fps: float) -> Path:
+    """A video for it: every frame is a shade of grey of its own, growing."""
+    frames = sum(record.num_frames for record in read_chunks(run / "chunks.jsonl"))
+    shades = np.linspace(20, 230, frames).astype(np.uint8)[:, None, None, None]
+    with Mp4Writer(run / "video.mp4", 64, 48, fps, overwrite=False) as writer:
+        writer.push(np.tile(shades, (1, 48, 64, 3)))
+    return run
 
 
 def _walk(frames: int) -> np.ndarray:

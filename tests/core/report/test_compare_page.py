@@ -9,7 +9,7 @@ from core.report.looks import DARK_PAPER, contrast, css_variables, on_dark, run_
 from core.report.make import write_report
 from core.runlog import load_run
 from tests.core.report.pages import Page
-from tests.core.report.runs import made_up_run
+from tests.core.report.runs import made_up_run, with_video
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,37 @@ def test_runs_of_different_lengths(tmp_path: Path) -> None:
     page = Page(write_report([made_up_run(tmp_path / "a", 3), made_up_run(tmp_path / "b", 9)]).path)
     assert page.data["frames"] == 12 * 9 - 3
     assert [len(run["starts"]) for run in page.data["runs"]] == [3, 9]
+
+
+class TestFramesASecond:
+    def fps(self, *runs: Path) -> tuple[float | None, list[float | None]]:
+        data = Page(write_report(list(runs)).path).data
+        return data["fps"], [run["fps"] for run in data["runs"]]
+
+    def test_the_longest_video_s_are_the_page_s(self, tmp_path: Path) -> None:
+        short = with_video(made_up_run(tmp_path / "short", 2), fps=16.0)
+        long = with_video(made_up_run(tmp_path / "long", 3), fps=32.0)
+        silent = made_up_run(tmp_path / "silent", 9)
+        assert self.fps(silent, short, long) == (32, [None, 16, 32])
+
+    def test_none_are_made_up(self, tmp_path: Path) -> None:
+        assert self.fps(made_up_run(tmp_path / "a", 2), made_up_run(tmp_path / "b", 3)) == (
+            None,
+            [None, None],
+        )
+
+    def test_a_log_tells_those_of_a_lost_video(self, tmp_path: Path) -> None:
+        video = {
+            "path": "video.mp4",
+            "width": 64,
+            "height": 48,
+            "fps": 12.0,
+            "num_frames": 21,
+            "size_bytes": 1,
+        }
+        video |= {"codec": "h264", "pix_fmt": "yuv420p"}
+        runs = made_up_run(tmp_path / "a", 2, video=video), made_up_run(tmp_path / "b", 3)
+        assert self.fps(*runs) == (12, [12, None])
 
 
 class TestLooks:

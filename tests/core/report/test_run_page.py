@@ -12,6 +12,7 @@ import pytest
 
 from core.config import GenerateConfig, resolve
 from core.errors import InputError, OutputError
+from core.outputs import RUN_FILES
 from core.report.kept import MOST_MASK_BYTES
 from core.report.make import write_report
 from core.report.settings import command_of
@@ -248,7 +249,10 @@ class TestLong:
         assert page.html.index('id="data"') < 1_500_000  # of figures
         assert len(page.tags) < 3000
         assert "Each column is 50 neighbouring chunks." in page.text
-        assert "500 of 39,997 recalls, spread evenly, and all of the current chunk" in page.text
+        assert (
+            "500 of 39,997 recalls, spread evenly, and of the current chunk the 24 with the most tokens"
+            in page.text
+        )
         (data,) = page.data["runs"]
         assert sum(map(len, data["masks"]["masks"])) <= MOST_MASK_BYTES
 
@@ -268,6 +272,29 @@ class TestFile:
             write_report([run])
         assert caught.value.where == str(first)
         write_report([run], overwrite=True)
+
+    @pytest.mark.parametrize("name", [name for name in RUN_FILES if name != "report.html"])
+    def test_never_takes_a_run_s_own_file(self, tmp_path: Path, name: str) -> None:
+        run, other = made_up_run(tmp_path / "run", 2), made_up_run(tmp_path / "other", 2)
+        before = {path: path.read_bytes() for path in run.iterdir()}
+        for shown in (run, run / "run.json", other):
+            with pytest.raises(InputError, match=f"{name} belongs to the run"):
+                write_report([shown], run / name, overwrite=True)
+        assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+    def test_a_link_to_a_run_s_own_file_is_none_either(self, tmp_path: Path) -> None:
+        run = made_up_run(tmp_path / "run", 2)
+        (tmp_path / "page.html").symlink_to(run / "run.json")
+        with pytest.raises(InputError, match=r"run\.json belongs to the run"):
+            write_report([run], tmp_path / "page.html", overwrite=True)
+
+    @pytest.mark.parametrize("text", ["", "my notes", "<!doctype html><title>my page</title>"])
+    def test_replaces_nothing_but_reports(self, tmp_path: Path, text: str) -> None:
+        run = made_up_run(tmp_path / "run", 2)
+        (run / "report.html").write_text(text)
+        with pytest.raises(InputError, match="is no report of worldkv: it is not replaced"):
+            write_report([run], overwrite=True)
+        assert (run / "report.html").read_text() == text
 
     def test_linked_video(self, worldkv_run: Path, tmp_path: Path) -> None:
         written = write_report([worldkv_run], tmp_path / "page.html", link_video=True)
