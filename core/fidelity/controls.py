@@ -150,7 +150,10 @@ class _Candidates:
             return self.frames
         later, earlier = self.frames.T
         off = np.abs(later - pair.later) + np.abs(later - earlier - pair.gap_frames)
-        return self.frames[off <= off.min() + SLACK_FRAMES + 2 * (self.stride - 1)]
+        near: Int64[np.ndarray, "candidates 2"] = self.frames[
+            off <= off.min() + SLACK_FRAMES + 2 * (self.stride - 1)
+        ]
+        return near
 
 
 def _grid_candidates(

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import GenerateConfig
+from core.config import GenerateConfig, resolve
+from core.elements import FLOAT32
 from core.evaluation.recording import Recording, open_recording
 from core.evaluation.truth import Truth
+from core.fitting import remember
 from core.generate import enlarge
 from core.models.mini.model import WEIGHTS, read_config
 from core.models.mini.world import World
 from core.models.registry import model_entry
 from core.runlog import hash_file, totals_of, write_run
-from core.schemas.run import ChunkRecord, Failure, RunSummary
+from core.schemas.run import ChunkRecord, Failure, RetrievedChunk, RunSummary
 from core.script import load_script
 from core.video.writer import Mp4Writer
 from trajectories import load
@@ -78,6 +80,28 @@ def write_run_folder(
             writer.push(large)
         (folder / "made.mp4").rename(folder / video)
     return folder
+
+
+def planned_records(traj: Path, **settings: object) -> list[ChunkRecord]:
+    """What a run of mini would log of its memory: all that was planned before its first chunk."""
+    resolved = resolve({"traj": str(traj), **settings}, {})
+    entry = model_entry("mini")
+    outline = entry.outliner()(resolved.config, load_script(resolved.config, entry))
+    plan = remember(resolved, outline, FLOAT32).plan
+    return [
+        ChunkRecord(
+            chunk=step.chunk,
+            first_frame=3 * step.chunk,
+            num_frames=3,
+            retrieved=tuple(
+                RetrievedChunk(chunk=each.chunk, tokens=0, tier="device") for each in step.selections
+            ),
+            hits=step.hits,
+            misses=step.misses,
+            idle=step.idle,
+        )
+        for step in plan.steps
+    ]
 
 
 def true_frames(traj: Path, *, world_seed: int = 0) -> np.ndarray:

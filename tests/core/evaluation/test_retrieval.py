@@ -1,36 +1,44 @@
 """Retrieval against what was truly visible, and the rooms in which that is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from core.config import resolve
-from core.evaluation.recording import Recording, open_recording
+from core.config import GenerateConfig
+from core.evaluation.recording import Recording
 from core.evaluation.retrieval import retrieval_score
-from core.generate import prepare
 from core.memory.viewpoints import Viewpoints
 from core.models.mini.raycast import render
 from core.models.mini.rooms import make_rooms
 from core.models.mini.sight import RoomShape, Sight
-from tests.core.evaluation.runs import write_around
+from core.runlog import totals_of
+from tests.core.evaluation.runs import opened, planned_records, write_around
 from tests.core.fidelity.scenes import turning
+
+RAYS: dict[str, object] = {"strategy": "rays"}
+POSE: dict[str, object] = {"strategy": "pose", "retrieve": 2.0}
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
+    """Logs of what was planned: which pictures a model made of that is nothing to retrieval."""
     folder = tmp_path_factory.mktemp("runs")
     traj = write_around(folder)
+    one = opened(folder / "run", traj, np.full((63, 48, 80, 3), 90, np.uint8))  # nobody looks at its video
     found = {}
     for name, settings in {
-        "rays": {"strategy": "rays"},
-        "pose": {"strategy": "pose", "retrieve": 2.0},
-        "key": {"strategy": "pose", "retrieve": 2.0, "keep_ratio": 0.25},
+        "rays": RAYS,
+        "pose": POSE,
+        "key": POSE | {"keep_ratio": 0.25, "prune": "key"},
         "sliding": {"memory": "sliding"},
         "full": {"memory": "full"},
     }.items():
-        flags = {"traj": str(traj), "out": folder / name, "scale": 2, "quiet": True, **settings}
-        prepare(resolve(flags, {})).run()
-        found[name] = open_recording(folder / name)
+        records = planned_records(traj, **settings)
+        log = one.log.model_copy(update={"chunks": tuple(records), "totals": totals_of(records)})
+        config = GenerateConfig.model_validate({"traj": str(traj), **settings})
+        found[name] = replace(one, log=log, config=config)
     return found
 
 

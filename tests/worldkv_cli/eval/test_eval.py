@@ -94,6 +94,8 @@ def test_json_is_one_object_by_the_schema(runs: Path) -> None:
     assert run.revisit.latent_distance is not None  # mini's codec is in the package
     assert run.truth is not None
     assert run.truth.early_psnr_db is not None
+    assert run.retrieval is not None
+    assert run.retrieval.basis == "depth"  # the plan that is made again is what the log tells
     assert list(report.missing) == ["lpips"]
     assert report.groups[0].estimates["gain_psnr_db"].low is None
 
