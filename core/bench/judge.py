@@ -36,6 +36,7 @@ MEASURES = {
     "gain_psnr_db": "self_psnr_db over control_psnr_db",
     "truth_psnr_db": "returned views against the true world; only where the first leg was given",
     "truth_ssim": "the same in structural similarity",
+    "late_truth_psnr_db": "as truth_psnr_db, over the returned views in the last quarter of the video",
     "sharpness": "gradient energy of what was generated over the truth's",
     "late_psnr_db": "as self_psnr_db, over the revisits in the last quarter of the video",
     "early_psnr_db": "the first three generated frames after the first picture against the truth",
@@ -142,10 +143,10 @@ def compare(
     """
     c2w, gap = script.trajectory().c2w, script.min_gap_frames
     pairs = [p for p in revisit_pairs(c2w, min_gap_frames=gap) if p.later >= given]
-    late = [p for p in pairs if p.later >= len(video) * 3 // 4]
+    late_pairs = [p for p in pairs if p.later >= len(video) * 3 // 4]
     values = {
         "self_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in pairs]),
-        "late_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in late]),
+        "late_psnr_db": _mean([psnr(video[p.later], video[p.earlier]) for p in late_pairs]),
         "sharpness": _mean([sharpness(video[f], truth[f]) for f in range(max(3, given), len(video), 3)]),
     }
     if not given:
@@ -158,6 +159,8 @@ def compare(
     seen = [f for f in range(given, len(video)) if _was_given(c2w, f, given, gap)]
     values["truth_psnr_db"] = _mean([psnr(video[f], truth[f]) for f in seen])
     values["truth_ssim"] = _mean([ssim(video[f], truth[f]) for f in seen])
+    late = [f for f in seen if f >= len(video) * 3 // 4]
+    values["late_truth_psnr_db"] = _mean([psnr(video[f], truth[f]) for f in late])
     return values
 
 

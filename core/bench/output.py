@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from core.bench.cells import CELLS, CellFile
+from core.bench.suite import Suite
 from core.bench.tables import markdown
 from core.errors import InputError
 from core.outputs import RunFolder, atomic_file, write_atomic
@@ -23,8 +26,8 @@ SCHEMA_PATH = Path(__file__).parent.parent / "schemas" / "bench.schema.json"
 def open_folder(out: Path | None, name: str) -> Iterator[tuple[Path, CellFile]]:
     """The folder of a bench while this process holds it, with the cells that it has.
 
-    Cells are found by all that decides their numbers, so one folder may serve several suites: what belongs to
-    another is kept, and left out of the report.
+    Cells are found by all that decides their numbers: what the suite does not need is kept, and left out of
+    the report. Whether the folder tells of another suite is `told_families`' to say.
 
     Args:
         out: The folder; None for `runs/bench-<name>-<time>`.
@@ -48,6 +51,51 @@ def open_folder(out: Path | None, name: str) -> Iterator[tuple[Path, CellFile]]:
         yield folder.path, CellFile(folder.path / CELLS)
 
 
+def told_families(folder: Path, suite: Suite) -> list[str]:
+    """Names of the families that the report in a folder tells already: the next one must not lose them.
+
+    Args:
+        folder: The folder.
+        suite: What is to be played there.
+
+    Raises:
+        InputError: The report is of another suite or of other worlds, and would be overwritten.
+    """
+    path, hint = folder / REPORT, "choose another --out: this would overwrite its tables and figures"
+    try:
+        told = _Told.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError):
+        raise InputError(
+            "this is no report of a bench", where=str(path), hint="choose another --out"
+        ) from None
+    theirs = _called(told.suite, told.first_world, told.num_worlds)
+    ours = _called(suite.name, suite.first_world, suite.num_worlds)
+    if theirs != ours:
+        raise InputError(
+            f"the folder holds the results of {theirs}, not of {ours}", where=str(path), hint=hint
+        )
+    return [family.name for family in told.families]
+
+
+class _ToldFamily(BaseModel):
+    name: str
+
+
+class _Told(BaseModel):
+    """What must agree for a report to be written over another, of any version."""
+
+    suite: str
+    first_world: int
+    num_worlds: int
+    families: list[_ToldFamily]
+
+
+def _called(suite: str, first_world: int, num_worlds: int) -> str:
+    return f"suite {suite} on worlds {first_world} to {first_world + num_worlds - 1}"
+
+
 def write_report(report: BenchReport, folder: Path) -> list[Path]:
     """Write bench.json, bench.csv and table.md.
 
@@ -63,7 +111,15 @@ def write_report(report: BenchReport, folder: Path) -> list[Path]:
 
 def _lines(report: BenchReport) -> Iterator[list[object]]:
     """A line for every setting, protocol and measure."""
-    costs = ("retrieve_tokens", "retrieved_tokens", "window_tokens", "window_bytes", "bank_bytes", "cpu_ms")
+    costs = (
+        "retrieve_tokens",
+        "retrieved_tokens",
+        "window_tokens",
+        "window_bytes",
+        "bank_bytes",
+        "operations",
+        "cpu_ms",
+    )
     yield ["setting", "scripts", "protocol", "measure", "mean", "low", "high", *costs]
     for row in report.rows:
         taken = [getattr(row.costs, name) for name in costs]

@@ -85,8 +85,11 @@ def _curves(
     plain = list(dict.fromkeys(name.removesuffix(_POOLED) for name in lines))
     for name, some in lines.items():
         number = plain.index(name.removesuffix(_POOLED))
-        look = STRATEGIES[name] if name in STRATEGIES else SERIES[number % len(SERIES)]
-        hollow = name.endswith(_POOLED)
+        strategy, _, bank = name.partition(", ")
+        packed = bank in ("int8", "int4")
+        plainly = strategy in STRATEGIES and (packed or not bank)
+        look = STRATEGIES[strategy] if plainly else SERIES[number % len(SERIES)]
+        hollow = packed or name.endswith(_POOLED)
         ordered = sorted(some, key=lambda row: row.costs.retrieve_tokens)
         values = [measures_of(row, protocol)[MAIN[protocol]] for row in ordered]
         at = [cost(row) for row in ordered]
@@ -114,7 +117,8 @@ def _series(row: Row, by: str | None) -> str:
     if by in (None, "strategy"):
         pruned = "" if setting["prune"] == "none" else f", keep {setting['keep_ratio']:g} {setting['prune']}"
         order = "" if setting["order"] == "older" else f", {setting['order']} first"
-        return f"{setting['strategy']}{pruned}{order}"
+        bank = "" if setting["bank"] == "native" else f", {setting['bank']}"
+        return f"{setting['strategy']}{pruned}{order}{bank}" + (_POOLED if setting["pooled"] else "")
     words = f"{str(by).replace('_', ' ')} {setting[str(by)]}"
     return words + _POOLED if setting["pooled"] else words
 

@@ -1,4 +1,7 @@
-"""Fidelity against bytes in the bank, keys in the window and time: every setting a point."""
+"""Fidelity against bytes in the bank, keys in the window and operations: every setting a point.
+
+Operations stand for time: times were taken beside other work, and differ by a third with the order of play.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ COSTS: Final[tuple[tuple[str, Cost], ...]] = (
     ("bank, peak (MiB a rollout; only what retrieves has one)", lambda row: row.costs.bank_bytes / MIB),
     ("window and bank (MiB a rollout)", lambda row: row.costs.kv_bytes / MIB),
     ("keys that a chunk attends to", lambda row: float(row.costs.window_tokens)),
-    ("processor time (ms a chunk, one thread)", lambda row: row.costs.cpu_ms),
+    ("operations of a generated chunk (billions, from the plan)", lambda row: row.costs.operations / 1e9),
 )
 
 
@@ -94,6 +97,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _panel(axes: Axes, points: Sequence[_Point], floor: float) -> None:
+    best = [points[i] for i in front([(point.cost, point.value.mean) for point in points])]
     for point in points:
         look = look_of(point.row)
         face = PAPER if is_pruned(point.row) else look.colour
@@ -108,14 +112,14 @@ def _panel(axes: Axes, points: Sequence[_Point], floor: float) -> None:
             ls="",
         )
         if below:
-            _note(axes, f"{point.value.mean:.1f}", (point.cost, floor - 0.1))
+            name = f"{point.row.label}, " if point in best else ""
+            side = ("right", "left")[best.index(point) % 2] if name else "center"
+            _note(axes, f"{name}{point.value.mean:.1f}", (point.cost, floor - 0.1), side)
         else:
             at, value = [point.cost], point.value
             axes.errorbar(
                 at, [value.mean], yerr=error(value), color=look.colour, lw=0.9, capsize=2, zorder=1.5
             )
-    shown = [point for point in points if point.value.mean >= floor]
-    best = [shown[i] for i in front([(point.cost, point.value.mean) for point in shown])]
     axes.plot(
         [point.cost for point in best],
         [point.value.mean for point in best],
@@ -124,7 +128,7 @@ def _panel(axes: Axes, points: Sequence[_Point], floor: float) -> None:
         ls=(0, (1.0, 1.5)),
         zorder=1,
     )
-    _name(axes, best)
+    _name(axes, [point for point in best if point.value.mean >= floor])
     axes.margins(x=0.14)
 
 
@@ -147,9 +151,9 @@ def _label(point: _Point) -> str:
     return point.row.label + (f" ({point.sharpness.mean:.2f})" if point.sharpness else "")
 
 
-def _note(axes: Axes, words: str, at: tuple[float, float]) -> None:
+def _note(axes: Axes, words: str, at: tuple[float, float], side: str) -> None:
     """What a mark at the lower edge stands for."""
-    axes.annotate(words, at, xytext=(0, -9), textcoords="offset points", fontsize=6, color=MUTED, ha="center")
+    axes.annotate(words, at, xytext=(0, -9), textcoords="offset points", fontsize=6, color=MUTED, ha=side)
 
 
 def _legend(figure: Figure, points: Sequence[_Point]) -> None:

@@ -7,14 +7,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 
 from core.bench.cells import ENGINE_VERSION, CellFile, task_key
 from core.bench.suite import Suite, Task
+from core.errors import WorldKVError
+from core.host_cpu import cpu_model
 from core.models.mini.model import WEIGHTS, MiniModel
-from core.runlog import hash_file
-from core.schemas.bench_cell import Cell
+from core.runlog import hash_file, versions
+from core.schemas.bench_cell import Cell, Machine
 
 THREADS = 1
 """Of a worker: processor times compare, and two workers of one thread beat one of two."""
@@ -82,6 +86,9 @@ def run_suite(
 
     Returns:
         The suite's finished cells, all of them unless it was stopped.
+
+    Raises:
+        WorldKVError: A worker was killed.
     """
     weights = weights_hash()
     done = finished(suite, cells.cells, weights)
@@ -89,11 +96,19 @@ def run_suite(
     missing = [task for task in suite.tasks() if task not in done]
     left, worked = sum(map(work, missing), 0.0), 0.0
     told(Progress(len(done), total, worked, left, None))
-    for task, cell in _played(missing, jobs, weights, stop):
-        cells.append(cell)
-        done[task] = cell
-        left, worked = left - work(task), worked + work(task)
-        told(Progress(len(done), total, worked, left, cell))
+    try:
+        for task, cell in _played(missing, jobs, weights, stop):
+            cells.append(cell)
+            done[task] = cell
+            left, worked = left - work(task), worked + work(task)
+            told(Progress(len(done), total, worked, left, cell))
+    except BrokenProcessPool as error:
+        if not stop():  # else the workers were told to end, too, as a process group is
+            raise WorldKVError(
+                "a worker process was killed, perhaps for want of memory",
+                where=str(cells.path.parent),
+                hint="what is finished is kept: go on with the same --out; --jobs 1 takes least memory",
+            ) from error
     return done
 
 
@@ -116,7 +131,8 @@ def _played(
         while waiting or running:
             while waiting and len(running) < jobs:
                 task = waiting.pop()
-                running[pool.submit(_play, task, weights)] = task
+                with _deaf():
+                    running[pool.submit(_play, task, weights)] = task
             ready, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in ready:
                 yield running.pop(future), future.result()
@@ -124,9 +140,25 @@ def _played(
                 break
     finally:
         if running:
-            for process in list(pool._processes.values()):  # what it plays is given up: there is no other way
-                process.terminate()
+            for process in list((pool._processes or {}).values()):  # none after a worker was killed
+                process.terminate()  # what it plays is given up: there is no other way
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are spawned: they inherit it, and imports must not be torn either.
+
+    Nothing is lost: what arrives meanwhile is delivered to this process at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _MODELS: list[MiniModel] = []
@@ -164,5 +196,6 @@ def _play(task: Task, weights: str) -> Cell:
         weights_sha256=weights,
         engine=ENGINE_VERSION,
         threads=THREADS,
+        machine=Machine(processor=cpu_model(), versions=versions()),
         score=judge.score(task.script, task.setting, given=task.given),
     )

@@ -69,18 +69,35 @@ class Setting:
         if self.mode != "worldkv":
             made = [key for key in _RETRIEVAL if getattr(self, key) != _default(key)]
             if made:
-                raise InputError(f"memory mode {self.mode} retrieves nothing: {', '.join(made)}")
+                problem = f"memory mode {self.mode} retrieves nothing: {', '.join(made)}"
+                raise InputError(problem, where=made[0])
             return
         if self.strategy == "rays" and self.prune != "none":
-            raise InputError("rays picks single tokens itself, so there is nothing to prune")
+            raise InputError("rays picks single tokens itself, so there is nothing to prune", where="prune")
         if (self.keep_ratio < 1) != (self.prune != "none"):
-            raise InputError(f"prune {self.prune} and keep_ratio {self.keep_ratio:g} do not go together")
+            problem = f"prune {self.prune} and keep_ratio {self.keep_ratio:g} do not go together"
+            raise InputError(problem, where="keep_ratio")
+        self._check_gate()
         if self.tokens < 1 or (self.strategy != "rays" and self.tokens % self.kept):
             least = 1 if self.strategy == "rays" else self.kept
             raise InputError(
                 f"{self.strategy} retrieves in steps of {least} tokens, got {self.tokens}",
+                where="tokens",
                 hint=f"a chunk has {TOKENS_PER_CHUNK} tokens, of which this setting keeps {self.kept}",
             )
+
+    def _check_gate(self) -> None:
+        if self.gate is None:
+            return
+        if self.strategy == "pose":
+            hint = "rays takes a largest distance in radians, coverage a least gain"
+            raise InputError("pose has no gate", where="gate", hint=hint)
+        if self.strategy == "coverage" and not 0 < self.gate <= 1:
+            raise InputError(
+                f"the gate of coverage is a share of the view in (0, 1], got {self.gate:g}", where="gate"
+            )
+        if self.gate <= 0:
+            raise InputError(f"the gate of rays is a distance above 0 rad, got {self.gate:g}", where="gate")
 
     @property
     def pruning(self) -> Pruning:
@@ -174,7 +191,7 @@ def make_setting(values: Mapping[str, Any]) -> Setting:
     if chunks is None:
         return Setting(**rest)
     if "tokens" in rest:
-        raise InputError("tokens and chunks say the same in two units; give one")
+        raise InputError("tokens and chunks say the same in two units; give one", where="chunks")
     keep = {key: rest[key] for key in ("prune", "keep_ratio", "pooled") if key in rest}
     pruning = Pruning(
         rule=keep.get("prune", "none"),

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core import PydanticCustomError
 
 Protocol = Literal["given", "free"]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+By = Literal[
+    "mode",
+    "strategy",
+    "tokens",
+    "order",
+    "gate",
+    "prune",
+    "keep_ratio",
+    "pooled",
+    "prune_seed",
+    "positions",
+    "bank",
+    "sink",
+    "recent",
+    "commit",
+]
+"""What sets settings apart: the fields of `Setting`."""
 
 
 class _File(BaseModel):
@@ -56,9 +74,16 @@ class SettingFile(_File):
     recent: Count | list[Count] | None = None
     commit: Literal["clean", "last"] | list[Literal["clean", "last"]] | None = None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_empty_list(cls, value: object) -> object:
+        if value == []:
+            raise PydanticCustomError("empty", "the list is empty; leave the key out for its default")
+        return value
+
 
 class PairFile(_File):
-    """Two settings whose difference is told, the first minus the second."""
+    """Two settings whose difference is told, the first minus the second, or minus the mean of several."""
 
     words: Annotated[str, StringConstraints(min_length=1, max_length=120)]
     a: SettingFile
@@ -78,7 +103,7 @@ class FamilyFile(_File):
     )
     pairs: list[PairFile] = Field(default=[], description="Further comparisons.")
     curve: bool = Field(default=False, description="Draw curves over tokens and bytes instead of bars.")
-    by: str | None = Field(default=None, description="What the curves of the figure differ in.")
+    by: By | None = Field(default=None, description="What the curves of the figure differ in.")
 
 
 class SuiteFile(_File):

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
 from core.bench.cells import ENGINE_VERSION
 from core.bench.judge import MEASURES
+from core.bench.operations import chunk_operations
 from core.bench.run import THREADS, weights_hash
 from core.bench.setting import Setting
 from core.bench.suite import Family, Suite, Task
 from core.fidelity.intervals import bootstrap_ci
-from core.hardware import device_info
 from core.models.mini.config import CHUNK_FRAMES
 from core.models.mini.outline import DENOISING_LEVELS
-from core.runlog import versions
-from core.schemas.bench import BenchReport, Comparison, FamilyRecord, Interval, Row, SettingCosts
+from core.schemas.bench import BenchReport, Comparison, FamilyRecord, Interval, PlayedOn, Row, SettingCosts
 from core.schemas.bench_cell import Cell, Score
 
 RESAMPLES = 2000
 
 TOLD = {
-    True: ("truth_psnr_db", "truth_ssim", "sharpness"),
+    True: ("truth_psnr_db", "truth_ssim", "late_truth_psnr_db", "sharpness"),
     False: (
         "self_psnr_db",
         "self_ssim",
@@ -52,7 +51,6 @@ def summarise(suite: Suite, done: Done, *, command: str) -> BenchReport:
     total = len(suite.tasks())
     groups = {(s, family.scripts): None for family in suite.families for s in family.settings}
     rows = [row for setting, scripts in groups for row in _row(suite, done, setting, scripts)]
-    device = device_info(torch.device("cpu")).model_copy(update={"threads": THREADS})
     return BenchReport(
         status="done" if len(done) == total else "interrupted",
         suite=suite.name,
@@ -65,13 +63,22 @@ def summarise(suite: Suite, done: Done, *, command: str) -> BenchReport:
         weights_sha256=weights_hash(),
         engine=ENGINE_VERSION,
         threads=THREADS,
-        device=device,
-        versions=versions(),
+        machines=_machines(done),
         measures=dict(MEASURES),
         families=[_family(family) for family in suite.families],
         rows=rows,
         comparisons=[c for family in suite.families for c in _comparisons(suite, done, family)],
     )
+
+
+def _machines(done: Done) -> list[PlayedOn]:
+    """Where the cells were played, the most of them first."""
+    found: dict[str, PlayedOn] = {}
+    for cell in done.values():
+        name = "" if cell.machine is None else cell.machine.model_dump_json()
+        before = found[name].cells if name in found else 0
+        found[name] = PlayedOn(machine=cell.machine, cells=before + 1)
+    return sorted(found.values(), key=lambda each: -each.cells)
 
 
 def _family(family: Family) -> FamilyRecord:
@@ -120,6 +127,10 @@ def _scores(
 
 def _costs(scores: Sequence[Score], tasks: Sequence[Task]) -> SettingCosts:
     costs = [score.costs for score in scores]
+    operations = [
+        chunk_operations(t.setting, t.script, given_chunks=t.script.given_chunks if t.given else 0)
+        for t in tasks
+    ]
     times = [each.cpu_ms * _per_generated_chunk(task) for each, task in zip(costs, tasks, strict=True)]
     return SettingCosts(
         retrieve_tokens=costs[0].retrieve_tokens,
@@ -128,6 +139,7 @@ def _costs(scores: Sequence[Score], tasks: Sequence[Task]) -> SettingCosts:
         window_bytes=float(np.mean([c.window_bytes for c in costs])),
         bank_bytes=float(np.mean([c.bank_bytes for c in costs])),
         stored_share=round(float(np.mean([c.stored_share for c in costs])), 4),
+        operations=float(np.mean(operations)),
         cpu_ms=round(float(np.mean(times)), 3),
     )
 
@@ -159,22 +171,29 @@ def interval(values: Float64[np.ndarray, " worlds"]) -> Interval:
 
 
 def _comparisons(suite: Suite, done: Done, family: Family) -> Iterator[Comparison]:
-    for pair in family.pairs:
-        for protocol in family.protocols:
-            given = protocol == "given"
-            a, b = (_scores(suite, done, s, family.scripts, given=given) for s in (pair.a, pair.b))
-            differences = {}
-            for name in TOLD[given]:
-                ours, theirs = _by_world(a, name), _by_world(b, name)
-                if ours is not None and theirs is not None:
-                    differences[name] = interval(ours - theirs)
-            if differences:
-                yield Comparison(
-                    family=family.name,
-                    words=pair.words,
-                    a=pair.a.label,
-                    b=pair.b.label,
-                    scripts=list(family.scripts),
-                    given=given,
-                    differences=differences,
-                )
+    for pair, protocol in product(family.pairs, family.protocols):
+        given = protocol == "given"
+        ours, *theirs = (
+            _scores(suite, done, setting, family.scripts, given=given) for setting in (pair.a, *pair.b)
+        )
+        differences = {
+            name: told for name in TOLD[given] if (told := _difference(ours, theirs, name)) is not None
+        }
+        if differences:
+            labels = ", ".join(setting.label for setting in pair.b)
+            yield Comparison(
+                family=family.name,
+                words=pair.words,
+                a=pair.a.label,
+                b=labels if len(pair.b) == 1 else f"mean of {labels}",
+                scripts=list(family.scripts),
+                given=given,
+                differences=differences,
+            )
+
+
+def _difference(a: Sequence[Score], several: Sequence[Sequence[Score]], measure: str) -> Interval | None:
+    """One setting over the mean of others in the same world; None unless all have the measure."""
+    ours, theirs = _by_world(a, measure), [_by_world(each, measure) for each in several]
+    found = [each for each in theirs if each is not None]
+    return None if ours is None or len(found) < len(theirs) else interval(ours - np.mean(found, axis=0))

@@ -16,8 +16,8 @@ from trajectories.errors import YamlError, nearest
 MAX_SUITE_BYTES = 1_000_000
 
 
-def read_suite(path: Path) -> SuiteFile:
-    """Read and check a suite's file.
+def read_suite(path: Path) -> tuple[SuiteFile, Document]:
+    """Read and check a suite's file; the document knows where each of its keys stands.
 
     Raises:
         InputError: It cannot be read, or something in it is unknown, missing or of the wrong kind.
@@ -29,7 +29,7 @@ def read_suite(path: Path) -> SuiteFile:
     if not isinstance(document.data, dict):
         raise InputError("a suite is a mapping of keys", where=str(path), hint="begin with `version: 1`")
     try:
-        return SuiteFile.model_validate(document.data)
+        return SuiteFile.model_validate(document.data), document
     except ValidationError as error:
         details = error.errors(include_url=False)
     raise _problem(document, min(details, key=lambda each: _rank(document, each)))

@@ -1,4 +1,4 @@
-"""The contents of bench.json, version 1; `bench.schema.json` is made from them."""
+"""The contents of bench.json, version 2; `bench.schema.json` is made from them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from core.schemas.bench_cell import Amount, Count, Finite, Record
-from core.schemas.run import Device
+from core.schemas.bench_cell import Amount, Count, Finite, Machine, Record
 
 Status = Literal["done", "interrupted"]
 
@@ -30,9 +29,14 @@ class SettingCosts(Record):
     window_bytes: Amount = Field(description="Keys and values of the window.")
     bank_bytes: Amount = Field(description="Peak of the keys and values in the bank, from the plan.")
     stored_share: Amount = Field(description="Tokens ever stored over all tokens.")
+    operations: Amount = Field(
+        description="Operations of a generated chunk of a world in linear layers and attention, on average; "
+        "from the plan."
+    )
     cpu_ms: Amount = Field(
         description="Processor time of a generated chunk and world, in a worker of one thread that plays "
-        "worlds side by side; a given chunk counts as the one pass that it takes."
+        "worlds side by side; a given chunk counts as the one pass that it takes. On a machine that others "
+        "use, too, good for a third more or less, and comparable only within one entry of `machines`."
     )
 
     @property
@@ -79,10 +83,17 @@ class FamilyRecord(Record):
     by: str | None
 
 
+class PlayedOn(Record):
+    """How many cells were played on a machine."""
+
+    machine: Machine | None = Field(description="None where the cells do not tell.")
+    cells: Count
+
+
 class BenchReport(Record):
     """bench.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     status: Status
     suite: str
     command: str = Field(description="What makes it again.")
@@ -94,12 +105,16 @@ class BenchReport(Record):
     weights_sha256: str
     engine: Count
     threads: Annotated[int, Field(ge=1)] = Field(description="Of every worker.")
-    device: Device
-    versions: dict[str, str]
+    machines: list[PlayedOn] = Field(description="Where the cells were played.")
     measures: dict[str, str] = Field(description="What each measure is.")
     families: list[FamilyRecord]
     rows: list[Row]
     comparisons: list[Comparison]
+
+    @property
+    def times_compare(self) -> bool:
+        """Whether all processor times were taken on one machine, with one set of versions."""
+        return len(self.machines) == 1
 
     def row(self, label: str, scripts: list[str]) -> Row | None:
         """A setting's row on some scripts; None if it is not finished."""

@@ -39,6 +39,13 @@ class Score(Record):
     measures: dict[str, list[Finite]] = Field(description="By measure; what could not be measured is absent.")
 
 
+class Machine(Record):
+    """Where processor times were taken, and with what."""
+
+    processor: str = Field(description="The hardware's own name.")
+    versions: dict[str, str]
+
+
 class Cell(Record):
     """A score and what it belongs to."""
 
@@ -51,4 +58,5 @@ class Cell(Record):
     weights_sha256: str
     engine: Count = Field(description="Version of what turns a setting into numbers.")
     threads: Annotated[int, Field(ge=1)]
+    machine: Machine | None = Field(default=None, description="None in cells of before this was noted.")
     score: Score

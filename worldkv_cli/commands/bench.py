@@ -67,8 +67,8 @@ def bench(
     """Compare strategies, sizes, pruning, positions and precisions in held-out worlds, with intervals.
 
     Every setting plays the same scripts in the same worlds with the same noise. What is finished is kept cell
-    by cell: after Ctrl-C, the same command with the same --out goes on. It writes bench.json, bench.csv,
-    table.md and figures.
+    by cell: after Ctrl-C, the same command with the same --out goes on; with --only, what the folder tells of
+    other families of the suite is kept. It writes bench.json, bench.csv, table.md and figures.
     """
     from core.bench.suite import load_suite
     from core.errors import InputError
@@ -76,35 +76,45 @@ def bench(
     if quick and suite != "full":
         raise InputError("--quick is a suite of its own", where="--suite", hint="leave out one of the two")
     name = "quick" if quick else suite
-    chosen = load_suite(name, worlds=worlds).only(only or [])
+    whole = load_suite(name, worlds=worlds)
+    chosen = whole.only(only or [])
     settings = {"suite": name if name != "full" else None, "worlds": worlds, "out": out}
     words = [f"--{key} {value}" for key, value in settings.items() if value is not None]
-    words += [f"--only '{pattern}'" for pattern in only or []]
-    _run(chosen, out, jobs, " ".join(["worldkv bench", *words]), as_json=as_json, quiet=quiet)
+    _run(whole, chosen, out, jobs, " ".join(["worldkv bench", *words]), as_json=as_json, quiet=quiet)
 
 
 def _run(
-    suite: Suite, out: Path | None, jobs: int | None, command: str, *, as_json: bool, quiet: bool
+    whole: Suite,
+    chosen: Suite,
+    out: Path | None,
+    jobs: int | None,
+    command: str,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Play what is missing, write, print."""
-    from core.bench.output import open_folder
-    from core.bench.run import available_cores, run_suite
+    """Play what is missing of the chosen families; tell of them and of those that the folder told before."""
+    from core.bench.output import open_folder, told_families
+    from core.bench.run import available_cores, finished, run_suite, weights_hash
     from core.bench.summary import summarise
     from core.interrupt import stop_on_signal
 
-    with open_folder(out, suite.name) as (folder, cells), stop_on_signal() as stop:
+    with open_folder(out, whole.name) as (folder, cells), stop_on_signal() as stop:
+        told = whole.also(chosen, told_families(folder, whole))
         with bench_progress(quiet=quiet or as_json) as display:
             done = run_suite(
-                suite, cells, jobs=jobs or available_cores(), told=display.told, stop=lambda: bool(stop)
+                chosen, cells, jobs=jobs or available_cores(), told=display.told, stop=lambda: bool(stop)
             )
-        report = summarise(suite, done, command=command)
+        if told != whole:
+            command += "".join(f" --only {family.name}" for family in told.families)
+        report = summarise(told, finished(told, cells.cells, weights_hash()), command=command)
         left = _leave(report, folder)
     if as_json:
         print_json({"folder": str(folder), **report.model_dump(mode="json")})
     else:
         print_bench(report, left)
-    if report.status == "interrupted":
-        kept = f"{report.cells_done} of {report.cells_total} cells are in {folder}"
+    if len(done) < len(chosen.tasks()):
+        kept = f"{len(done)} of {len(chosen.tasks())} cells are in {folder}"
         raise KeyboardInterrupt(f"{kept}; --out {folder} goes on")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from core.bench.cells import ENGINE_VERSION, task_key
 from core.bench.judge import MEASURES
 from core.bench.suite import Suite, Task, load_suite
-from core.schemas.bench_cell import Cell, Costs, Score
+from core.schemas.bench_cell import Cell, Costs, Machine, Score
 
 SUITE = """\
 version: 1
@@ -48,14 +48,14 @@ def small_suite(folder: Path) -> Suite:
     return load_suite(small_file(folder))
 
 
-def made_up(task: Task, psnr: list[float], *, weights: str = "w", bank_bytes: int = 1 << 20) -> Cell:
+def made_up(task: Task, psnr: list[float], *, weights: str = "w", machine: Machine | None = None) -> Cell:
     """A cell in which every measure has the same values, one a world."""
     costs = Costs(
         retrieve_tokens=task.setting.tokens,
         retrieved_tokens=task.setting.tokens / 2,
         window_tokens=180 + task.setting.tokens,
         window_bytes=2 << 20,
-        bank_bytes=bank_bytes,
+        bank_bytes=1 << 20,
         stored_share=0.5,
         cpu_ms=30.0,
     )
@@ -76,5 +76,6 @@ def made_up(task: Task, psnr: list[float], *, weights: str = "w", bank_bytes: in
         weights_sha256=weights,
         engine=ENGINE_VERSION,
         threads=1,
+        machine=machine,
         score=score,
     )

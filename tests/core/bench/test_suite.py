@@ -1,6 +1,7 @@
 """Suites: what is played, in which order, and what is wrong with a file."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -8,6 +9,7 @@ from core.bench.cells import task_key
 from core.bench.scripts import STUDY_SCRIPTS
 from core.bench.setting import Setting
 from core.bench.suite import load_suite
+from core.bench.suite_file import By
 from core.errors import InputError
 from tests.core.bench.small import SUITE, small_file, small_suite
 
@@ -19,8 +21,8 @@ def test_bundled_suites_hold_together(name):
     assert len(set(suite.tasks())) == len(suite.tasks())
     for family in suite.families:
         for pair in family.pairs:
-            assert pair.a != pair.b
-            assert {pair.a, pair.b} <= set(family.settings)
+            assert pair.b != (pair.a,)
+            assert {pair.a, *pair.b} <= set(family.settings)
 
 
 def test_the_evidence_is_on_worlds_that_decided_nothing_before():
@@ -83,6 +85,71 @@ def test_what_is_wrong_is_named(tmp_path, before, after, problem, hint):
     assert problem in error.value.problem
     assert hint in error.value.hint
     assert "small.yaml" in error.value.where
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem", "where"),
+    [
+        ("by: strategy", "by: keepratio", "families[0].by: input should be 'mode'", ":13:9"),
+        ("tokens: [20, 45]", "tokens: ~", "'tokens' has no value", ":15:"),
+        ("tokens: [20, 45]", "tokens: []", "families[0].settings[0].tokens: the list is empty", ":15:"),
+        ("tokens: [20, 45]", "tokens: 45, keep_ratio: ~", "'keep_ratio' has no value", ":15:"),
+        (
+            "strategy: rays, tokens: [20, 45]",
+            "strategy: [rays, pose], tokens: 45, gate: 0.2",
+            "pose has no gate",
+            "(families[0].settings[0].gate)",
+        ),
+        (
+            "strategy: rays, tokens: [20, 45]",
+            "strategy: coverage, tokens: 45, gate: 2",
+            "a share of the view in (0, 1], got 2",
+            "(families[0].settings[0].gate)",
+        ),
+        (
+            "against: {strategy: pose}",
+            "against: {chunks: 1}",
+            "tokens, not chunks",
+            "(families[0].against.chunks)",
+        ),
+        (
+            "against: {strategy: pose}",
+            "against: {tokens: [1, 2]}",
+            "not a list",
+            "(families[0].against.tokens)",
+        ),
+        (
+            "a: {strategy: rays, tokens: 45}",
+            "a: {strategy: rays, tokens: [45, 46]}",
+            "a pair compares one setting",
+            "(families[1].pairs[0].a)",
+        ),
+        (
+            "b: {mode: sliding}}",
+            "b: {mode: sliding, tokens: 4}}",
+            "mode sliding retrieves nothing: tokens",
+            "(families[1].pairs[0].b.tokens)",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_with_its_key(tmp_path, before, after, problem, where):
+    assert before in SUITE
+    with pytest.raises(InputError) as error:
+        load_suite(small_file(tmp_path, SUITE.replace(before, after)))
+    assert problem in error.value.problem
+    assert where in error.value.where
+    assert "small.yaml:" in error.value.where
+
+
+def test_curves_differ_in_a_field_of_a_setting():
+    assert set(get_args(By)) == set(Setting(tokens=1).key)
+
+
+def test_a_setting_is_compared_with_the_mean_of_several(tmp_path):
+    text = SUITE.replace("b: {mode: sliding}}", "b: {mode: [sliding, full]}}")
+    family = load_suite(small_file(tmp_path, text)).families[1]
+    assert [s.label for s in family.pairs[0].b] == ["sliding", "full"]
+    assert [s.label for s in family.settings] == ["rays 45", "sliding", "full"]
 
 
 def test_an_unknown_script_is_named(tmp_path):

@@ -2,19 +2,34 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from core.bench.cells import CELLS, CellFile
-from core.bench.output import SCHEMA_PATH, bench_json_schema, load_report, open_folder, write_report
+from core.bench.operations import chunk_operations
+from core.bench.output import (
+    SCHEMA_PATH,
+    bench_json_schema,
+    load_report,
+    open_folder,
+    told_families,
+    write_report,
+)
 from core.bench.plot_pareto import front
 from core.bench.plots import write_plots
+from core.bench.setting import Setting
+from core.bench.suite import load_suite
 from core.bench.summary import summarise
 from core.bench.tables import markdown
 from core.errors import InputError
-from tests.core.bench.small import made_up, small_suite
+from core.models.mini.config import MiniConfig
+from core.profiling.flops import ChunkShape, pass_work
+from core.schemas.bench_cell import Cell, Machine
+from tests.core.bench.small import SUITE, made_up, small_file, small_suite
 
 VALUES = {"rays 20": [24.0, 28.0], "rays 45": [26.0, 31.0], "pose 45": [25.0, 29.0], "sliding": [14.0, 15.0]}
+HERE, THERE = (Machine(processor=name, versions={"torch": "2"}) for name in ("one", "another"))
 
 
 @pytest.fixture
@@ -24,7 +39,7 @@ def suite(tmp_path):
 
 @pytest.fixture
 def report(suite):
-    done = {task: made_up(task, VALUES[task.setting.label]) for task in suite.tasks()}
+    done = {task: made_up(task, VALUES[task.setting.label], machine=HERE) for task in suite.tasks()}
     return summarise(suite, done, command="worldkv bench --suite small.yaml")
 
 
@@ -60,9 +75,58 @@ def test_what_is_unfinished_is_left_out(suite):
 
 def test_tables(report):
     text = markdown(report)
-    assert "| rays 45 | 225 | 1.00 | 3.00 | 28.50 ±2.50 | 28.500 ±2.500 | 28.50 ±2.50 | 44 |" in text
-    assert "| rays over sliding | given | +14.00 (+12.00 to +16.00) | - | +14.00 (+12.00 to +16.00) |" in text
+    told = "28.50 ±2.50 | 28.50 ±2.50 | 28.500 ±2.500 | 28.50 ±2.50"
+    flops = report.row("rays 45", ["peek"]).costs.operations / 1e9
+    assert f"| rays 45 | 225 | 1.00 | 3.00 | {told} | {flops:.2f} | 44 |" in text
+    differences = " | ".join(["+14.00 (+12.00 to +16.00)"] * 3)
+    assert f"| rays over sliding | given | {differences} |" in text
+    assert "one thread a worker on one (torch 2)." in text
     assert "Held-out worlds 32 to 33" in text
+
+
+def test_times_of_several_machines_are_left_out(suite):
+    machines = [HERE, THERE, None, HERE, HERE, THERE, HERE]
+    played = zip(suite.tasks(), machines, strict=True)
+    done = {task: made_up(task, VALUES[task.setting.label], machine=on) for task, on in played}
+    report = summarise(suite, done, command="")
+    assert [(each.machine, each.cells) for each in report.machines] == [(HERE, 4), (THERE, 2), (None, 1)]
+    text = markdown(report)
+    assert "CPU ms" not in text
+    assert "Processor times are left out" in text
+    assert "4 cells on one (torch 2), 2 cells on another (torch 2), 1 cells on a machine" in text
+
+
+def test_a_cell_that_names_no_machine_is_read(suite):
+    cell = made_up(suite.tasks()[0], [1.0, 2.0])
+    told = json.loads(cell.model_dump_json())
+    assert told.pop("machine") is None
+    assert Cell.model_validate(told) == cell
+
+
+def test_operations_grow_with_keys_and_passes(suite):
+    script = suite.scripts["peek"]
+
+    def count(given_chunks=0, **fields):
+        return chunk_operations(Setting(**fields), script, given_chunks=given_chunks)
+
+    few, many = count(tokens=20), count(tokens=45)
+    assert count(mode="sliding", recent=1) < few < many
+    assert count(tokens=45, commit="last") == pytest.approx(many * 0.8, rel=0.03)
+    assert count(tokens=45, given_chunks=2) > many, "the first chunks see least"
+    by_hand = 5 * pass_work(MiniConfig().network, ChunkShape(tokens=45, frames=3, keys=45)).flops
+    first = count(mode="sliding", recent=0)
+    assert first == pytest.approx(by_hand, rel=0.1)
+    assert first > by_hand, "what is made ready once comes on top"
+
+
+def test_the_mean_of_several_is_taken_in_every_world(tmp_path):
+    suite = load_suite(small_file(tmp_path, SUITE.replace("b: {mode: sliding}}", "b: {tokens: [20, 46]}}")))
+    values = VALUES | {"rays 46": [28.0, 30.0]}
+    done = {task: made_up(task, values[task.setting.label]) for task in suite.tasks()}
+    told = summarise(suite, done, command="").comparisons[-1]
+    assert told.b == "mean of rays 20, rays 46"
+    difference = told.differences["truth_psnr_db"]
+    assert (difference.low, difference.high) == (0.0, 2.0), "26 over (24 + 28) / 2, 31 over (28 + 30) / 2"
 
 
 def test_files_hold_the_same(report, tmp_path):
@@ -83,7 +147,12 @@ def test_figures_show_every_family(report, tmp_path):
     names = {path.name for path in write_plots(report, tmp_path)}
     assert names == {f"{n}.{kind}" for n in ("pareto", "rays", "modes") for kind in ("png", "svg")}
     text = (tmp_path / "pareto.svg").read_text()
-    for words in ("bank, peak (MiB a rollout", "keys that a chunk attends to", "ms a chunk", "rays 45"):
+    for words in (
+        "bank, peak (MiB a rollout",
+        "keys that a chunk attends to",
+        "operations of a generated chunk",
+        "rays 45",
+    ):
         assert words in text
     text = (tmp_path / "rays.svg").read_text()
     assert "rays 45 over pose" in text
@@ -115,6 +184,26 @@ def test_a_strange_line_is_refused(tmp_path):
     with pytest.raises(InputError, match="no cell of a bench") as error:
         CellFile(tmp_path / CELLS)
     assert error.value.where.endswith("cells.jsonl:1")
+
+
+def test_the_front_goes_on_below_the_floor(report, tmp_path):
+    """The cheapest setting is 13 dB below the best, and nothing beats it at its price."""
+    pytest.importorskip("matplotlib")
+    write_plots(report, tmp_path)
+    assert "sliding, 14.5" in (tmp_path / "pareto.svg").read_text()
+
+
+def test_a_report_is_not_written_over_one_of_another_suite(report, suite, tmp_path):
+    assert told_families(tmp_path, suite) == []
+    write_report(report, tmp_path)
+    assert told_families(tmp_path, suite) == ["rays", "modes"]
+    for other in (replace(suite, name="large"), replace(suite, num_worlds=3), replace(suite, first_world=1)):
+        with pytest.raises(InputError, match="holds the results of suite small on worlds 32 to 33") as error:
+            told_families(tmp_path, other)
+        assert "another --out" in error.value.hint
+    (tmp_path / "bench.json").write_text("{}")
+    with pytest.raises(InputError, match="no report of a bench"):
+        told_families(tmp_path, suite)
 
 
 def test_folders(suite, tmp_path):

@@ -73,10 +73,39 @@ def test_it_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench("--suite", "small.yaml", "--out", "out").exit_code == 0
     assert ("rays 45", True) not in asked[0]
     assert len(asked[0]) == 5
-    assert bench("--suite", "small.yaml", "--out", "out", "--worlds", "1").exit_code == 0
-    assert len(asked[1]) == 7, "other worlds are other cells"
     assert bench("--suite", "small.yaml", "--out", "out").stderr == ""
-    assert asked[2] == []
+    assert asked[1] == []
+
+
+def test_only_keeps_what_the_folder_tells() -> None:
+    bench("--suite", "small.yaml", "--out", "out")
+    assert bench("--suite", "small.yaml", "--out", "out", "--only", "modes").exit_code == 0
+    report = load_report(Path("out"))
+    assert [family.name for family in report.families] == ["rays", "modes"]
+    assert report.command == "worldkv bench --suite small.yaml --out out"
+    bench("--suite", "small.yaml", "--out", "some", "--only", "m*")
+    assert load_report(Path("some")).command == "worldkv bench --suite small.yaml --out some --only modes"
+    bench("--suite", "small.yaml", "--out", "some", "--only", "rays")
+    report = load_report(Path("some"))
+    assert [family.name for family in report.families] == ["rays", "modes"]
+    assert (report.status, report.cells_total) == ("done", 7)
+
+
+@pytest.mark.parametrize("other", [("--worlds", "1"), ("--quick",)])
+def test_results_of_another_suite_are_not_overwritten(
+    other: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench("--suite", "small.yaml", "--out", "out")
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    monkeypatch.setattr(bench_run, "_played", None)  # nothing may be played
+    suite = () if other == ("--quick",) else ("--suite", "small.yaml")
+    told = bench(*suite, *other, "--out", "out")
+    assert told.exit_code == 2
+    assert told.stderr.startswith(
+        "error: the folder holds the results of suite small on worlds 32 to 33, not"
+    )
+    assert "hint: choose another --out" in told.stderr
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
 def test_interrupted_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
