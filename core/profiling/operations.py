@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any, Final
 
 import torch
+from torch._C._autograd import DeviceType
 from torch._ops import OpOverload
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 

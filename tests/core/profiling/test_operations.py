@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
 from core.profiling.kinds import Place
