@@ -50,7 +50,9 @@ class Calibration(BaseModel):
     num_chunks: int = Field(default=0, ge=0, description="Of the longest rollout that was profiled.")
     repeats: int = Field(default=0, ge=0, description="Rollouts of every memory mode.")
     modes: tuple[str, ...] = Field(default=(), description="Memory modes that were profiled.")
-    turns: tuple[str, ...] = Field(default=(), description="What was turned to make the profile fit.")
+    turns: tuple[str, ...] | None = Field(
+        default=None, description="What was turned to make the profile fit; None in files older than it."
+    )
 
     token_flops: Positive = Field(description="Operations of a pass for a token, whatever it attends to.")
     pass_overhead_ms: Amount = Field(description="Of every pass, in which no operation runs.")
@@ -94,7 +96,7 @@ class Calibration(BaseModel):
         """Why this one should stay although a newer one was made; empty if it should not.
 
         Only profiles of one version with the same threads and turns are compared: others measure something
-        else, and then the newer one counts.
+        else, and then the newer one counts, as it does where an older file does not tell its turns.
         """
         same = ("worldkv_version", "threads", "turns")
         if any(getattr(self, name) != getattr(newer, name) for name in same):
@@ -216,13 +218,18 @@ def load_calibration(
     return _read(path or calibration_path()).get(wanted)
 
 
-def keep_better(calibration: Calibration, *, path: Path | None = None) -> Kept:
+def keep_better(calibration: Calibration, *, anew: bool = False, path: Path | None = None) -> Kept:
     """Put a calibration beside those of other models, unless there is a better one of the same kind.
 
     A profile of a few chunks, made to look at something else, does not spoil the predictions.
+
+    Args:
+        calibration: Of the profile.
+        anew: Keep it whatever is there, which may have been measured on a bad day.
+        path: Of the file; None for the user's.
     """
     target = path or calibration_path()
-    older = _read(target).get(calibration.key)
+    older = None if anew else _read(target).get(calibration.key)
     reason = "" if older is None else older.better_than(calibration)
     if older is not None and reason:
         return Kept(target, older, reason)
@@ -388,7 +395,7 @@ def _doubts(calibration: Calibration, plan: MemoryPlan, turns: tuple[str, ...] |
     doubts = []
     if calibration.worldkv_version not in ("", _version("worldkv")):
         doubts.append(f"the profile was made with worldkv {calibration.worldkv_version}")
-    if turns is not None and turns != calibration.turns:
+    if turns is not None and calibration.turns is not None and turns != calibration.turns:
         was = ", ".join(calibration.turns) or "nothing turned"
         doubts.append(f"the profile ran with {was}, this with {', '.join(turns) or 'nothing turned'}")
     most = max(plan.visible_tokens(step) for step in plan.steps)

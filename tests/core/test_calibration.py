@@ -298,6 +298,7 @@ class TestBetter:
             "num_chunks": 90,
             "repeats": 3,
             "modes": ("full", "worldkv"),
+            "turns": (),
         }
     )
 
@@ -325,6 +326,28 @@ class TestBetter:
         assert kept.calibration == (self.LONG if reason else newer)
         found = load_calibration("mini", "abacus", "float32", torch_version="2.13.0", path=path)
         assert found == kept.calibration
+
+    def test_the_newer_one_counts_if_it_is_to(self, tmp_path: Path) -> None:
+        path = tmp_path / "c.json"
+        keep_better(self.LONG, path=path)
+        short = self.LONG.model_copy(update={"num_chunks": 10, "load_s": 9.0})
+        assert keep_better(short, anew=True, path=path).calibration == short
+        found = load_calibration("mini", "abacus", "float32", torch_version="2.13.0", path=path)
+        assert found == short
+
+    def test_file_older_than_turns_gives_no_doubt_and_no_reason_to_stay(self, tmp_path: Path) -> None:
+        path = tmp_path / "c.json"
+        save_calibration(self.LONG, path=path)
+        content = json.loads(path.read_text())
+        del content["calibrations"][self.LONG.key]["turns"]
+        path.write_text(json.dumps(content))
+        older = load_calibration("mini", "abacus", "float32", torch_version="2.13.0", path=path)
+        assert older is not None
+        assert older.turns is None
+        told = predict_times(older, plan(), frame_size=(8, 8), passes=PASSES, turns=("weights are int8",))
+        assert told.notes == ("the profile was made with worldkv 1",)
+        newer = self.LONG.model_copy(update={"num_chunks": 10})
+        assert keep_better(newer, path=path).reason == ""
 
     def test_a_prediction_tells_whose_it_is(self) -> None:
         ours = self.LONG.model_copy(update={"made_at": datetime.now(UTC) - timedelta(hours=50)})

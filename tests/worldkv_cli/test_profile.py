@@ -150,11 +150,16 @@ def test_several_budgets() -> None:
 def test_short_profile_leaves_the_better_calibration() -> None:
     assert profile(*SMALL, "--out", "long").stderr == ""
     kept = calibration_path().read_text()
-    told = profile("--chunks", "6", "--repeats", "1", "--modes", "sliding,worldkv", "--out", "short")
+    short = ("--chunks", "6", "--repeats", "1", "--modes", "sliding,worldkv")
+    told = profile(*short, "--out", "short")
     assert told.exit_code == 0
     assert told.stderr.startswith("warning: the calibration of ")
     assert " stays, its rollouts are longer, 8 chunks against 6: " in told.stderr
+    assert told.stderr.endswith(f"{calibration_path()} (--recalibrate replaces it)\n")
     assert calibration_path().read_text() == kept
+    assert profile(*short, "--recalibrate", "--out", "again").stderr == ""
+    (found,) = json.loads(calibration_path().read_text())["calibrations"].values()
+    assert found["num_chunks"] == 6
 
 
 def test_missing_checkpoint() -> None:

@@ -128,6 +128,14 @@ def profile(
         str | None,
         Flag(metavar="LIST", help="Write torch profiler traces of these chunks.", rich_help_panel=_WHERE),
     ] = None,
+    recalibrate: Annotated[
+        bool,
+        Flag(
+            "--recalibrate",
+            help="Keep this profile's calibration although a longer profile made the one that is there.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, Flag("--json", help="Print the report as one JSON object.", rich_help_panel=_WHERE)
     ] = False,
@@ -171,10 +179,12 @@ def profile(
         trace=() if trace is None else parse_counts(trace, where="--trace"),
         settings={key: value for key, value in given.items() if value is not None},
     )
-    _run(settings, out, as_json=as_json, quiet=quiet)
+    _run(settings, out, recalibrate=recalibrate, as_json=as_json, quiet=quiet)
 
 
-def _run(settings: ProfileSettings, out: Path | None, *, as_json: bool, quiet: bool) -> None:
+def _run(
+    settings: ProfileSettings, out: Path | None, *, recalibrate: bool, as_json: bool, quiet: bool
+) -> None:
     """Measure, write, print."""
     from core.interrupt import stop_on_signal
     from core.profiling.output import open_folder
@@ -186,7 +196,7 @@ def _run(settings: ProfileSettings, out: Path | None, *, as_json: bool, quiet: b
             outcome = run_profile(
                 settings, os.environ, watch=watch, stop=lambda: bool(stop), traces=folder.path
             )
-        left = _leave(outcome, folder.path)
+        left = _leave(outcome, folder.path, recalibrate=recalibrate)
     report = outcome.report
     if as_json:
         print_json({"folder": str(folder.path), **report.model_dump(mode="json")})
@@ -197,7 +207,7 @@ def _run(settings: ProfileSettings, out: Path | None, *, as_json: bool, quiet: b
         raise KeyboardInterrupt(f"{done} chunks are in {folder.path / 'profile.json'}")
 
 
-def _leave(outcome: Outcome, folder: Path) -> list[Path]:
+def _leave(outcome: Outcome, folder: Path, *, recalibrate: bool) -> list[Path]:
     """Write files and figures, and keep the calibration; returns what there is to look at."""
     from core.calibration import age, keep_better
     from core.profiling.output import write_report
@@ -211,12 +221,12 @@ def _leave(outcome: Outcome, folder: Path) -> list[Path]:
     else:
         print_warning(f"no figures without matplotlib: {EXTRA_HINT}")
     if outcome.calibration is not None and outcome.report.status == "done":
-        kept = keep_better(outcome.calibration)
+        kept = keep_better(outcome.calibration, anew=recalibrate)
         if kept.reason:
             ours = kept.calibration
             print_warning(
                 f"the calibration of {ours.made_at:%Y-%m-%d} ({age(ours.made_at)} old) stays, {kept.reason}: "
-                f"{kept.path}"
+                f"{kept.path} (--recalibrate replaces it)"
             )
         left += [kept.path] if kept.path is not None else []
     return left
