@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import torch
@@ -83,6 +83,7 @@ class Askers(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[tuple[str, Place | None]] = []
+        self._places: dict[CodeType, Place | None] = {}
 
     def __torch_dispatch__(
         self,
@@ -96,7 +97,10 @@ class Askers(TorchDispatchMode):
         frame: FrameType | None = sys._getframe(1)
         place: Place | None = None
         while frame is not None and place is None:
-            place = place_of(frame.f_code.co_filename, frame.f_code.co_name)
+            code = frame.f_code
+            if code not in self._places:  # there are few, asked for often
+                self._places[code] = place_of(code.co_filename, code.co_name)
+            place = self._places[code]
             frame = frame.f_back
         self.found.append((func.name().partition(".")[0], place))
         return func(*args, **(kwargs or {}))
@@ -170,11 +174,13 @@ def _by_kind(
     ]
     tops = sorted((each for each in events if _top(each) is each), key=lambda each: each.time_range.start)
     places = dict(zip(map(id, tops), _places([each.name for each in tops], askers), strict=True))
+    kinds: dict[tuple[str, Place | None], str] = {}
     ms, calls = defaultdict[str, float](float), Counter[str]()
     for event in events:
         taken = event.self_device_time_total if on_device else event.self_cpu_time_total
         if taken > 0:
-            kind = kind_of(event.name, places[id(_top(event))])
+            what = event.name, places[id(_top(event))]
+            kind = kinds[what] = kinds.get(what) or kind_of(*what)
             ms[kind] += taken / 1e3
             calls[kind] += 1
     return {kind: Taken(ms[kind], calls[kind]) for kind in ms}
