@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,8 +112,8 @@ class TestReport:
         assert told.num_frames == 24
         chunks = [predict_chunk(found, worldkv.plan, chunk, passes=4) for chunk in range(2, 8)]
         measured = [each for each in by_mode()["worldkv"].chunks if not each.warm_up]
-        rolled = sum(each.chunk_ms for each in measured) / 1e3
-        assert sum(chunk.total_s for chunk in chunks) == pytest.approx(rolled, rel=0.7)
+        ratios = [a.total_s * 1e3 / b.chunk_ms for a, b in zip(chunks, measured, strict=True)]
+        assert 1 / 3 < statistics.median(ratios) < 3
 
 
 class TestRuns:
