@@ -108,7 +108,7 @@ def test_environment_variables_and_flags_that_it_names_exist() -> None:
 
     known = {f"--{key.replace('_', '-')}" for key in KEYS} | {"--json", "--config", "--per-frame"}
     traj = [["traj", name] for name in ("show", "check", "schema")]
-    for path in (*traj, ["doctor"], ["models", "list"], ["eval"], ["bench"], ["report"]):
+    for path in (*traj, ["doctor"], ["models", "list"], ["eval"], ["bench"], ["report"], ["profile"]):
         known |= options_of(path)[1]
     named = set(re.findall(r"`(--[a-z-]+)", FENCED.sub("", README)))
     assert named <= known
