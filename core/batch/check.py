@@ -11,11 +11,12 @@ from core.batch.loader import BatchJob
 from core.batch.planning import plan_key
 from core.batch.problems import Problem, Problems
 from core.batch.settings import FILE_KEYS, in_manifest
-from core.calibration import load_calibration, predict_times
+from core.calibration import load_calibration
 from core.config import Resolved
 from core.errors import WorldKVError
 from core.generate import Job, prepare
 from core.hardware import device_info
+from core.predicted_times import predict_times
 from trajectories.errors import TrajectoryError
 
 VIDEO_BYTES_PER_PIXEL = 0.1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.calibration import load_calibration, predict_times
+from core.calibration import load_calibration
 from core.config import GenerateConfig, Resolved
 from core.fitting import remember, settle
 from core.forecast.bank import bank_forecast
@@ -20,6 +20,7 @@ from core.models.outline import Outline
 from core.models.registry import model_entry
 from core.outputs import write_atomic
 from core.placement import NoRoomError, Placement
+from core.predicted_times import predict_times
 from core.schemas.forecast import Forecast, Target, Times, Video
 from core.script import Script, load_script
 

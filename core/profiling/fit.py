@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from core.calibration import Calibration, predict_chunk, read_bytes, stored_bytes
+from core.calibration import Calibration
 from core.memory.plan import MemoryPlan
+from core.predicted_times import predict_chunk, read_bytes, stored_bytes
 
 HELD_OUT_EVERY = 4
 """One chunk of so many is left out of the fit and foretold."""

@@ -17,8 +17,6 @@ from core.calibration import (
     calibration_path,
     keep_better,
     load_calibration,
-    predict_chunk,
-    predict_times,
     save_calibration,
 )
 from core.memory.footprint import Footprint
@@ -27,6 +25,7 @@ from core.memory.plan import MemoryPlan
 from core.memory.planner import plan_memory
 from core.memory.strategies import strategy
 from core.memory.tiers import Room
+from core.predicted_times import predict_chunk, predict_times
 from core.profiling.fit import Sample, fit_calibration, least_squares
 from tests.core.memory.policy.cameras import viewpoints, yaw_c2w
 
@@ -368,7 +367,7 @@ class TestBetter:
 
 
 def test_knows_no_torch() -> None:
-    code = "import sys, core.calibration; print('torch' in sys.modules)"
+    code = "import sys, core.calibration, core.predicted_times; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from core.calibration import predict_times
 from core.config import resolve
 from core.errors import InputError
 from core.generate import prepare
 from core.memory.world_memory import WorldMemory
 from core.noise import seeded_noise
+from core.predicted_times import predict_times
 from core.rollout import rollout
 from core.runlog import load_run
 from core.video.reader import read_video

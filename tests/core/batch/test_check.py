@@ -6,10 +6,11 @@ import pytest
 from core.batch import check
 from core.batch.check import check_jobs
 from core.batch.devices import threads_a_worker, worker_devices
-from core.calibration import predict_times, save_calibration
+from core.calibration import save_calibration
 from core.errors import InputError
 from core.generate import prepare
 from core.hardware import device_info
+from core.predicted_times import predict_times
 from tests.core.batch.manifests import load
 from tests.core.test_calibration import EXACT
 

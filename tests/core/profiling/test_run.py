@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.calibration import predict_chunk, predict_times
 from core.errors import InputError
+from core.predicted_times import predict_chunk, predict_times
 from core.profiling.output import (
     SCHEMA_PATH,
     load_report,
